@@ -1,0 +1,43 @@
+"""Archive format and tool for electron backscatter diffraction (EBSD) scans.
+
+The verbs below are the library's surface; each is loaded when it is first used, so that importing
+this package costs nothing. Every command of the same name is a thin wrapper of its verb.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_VERBS = {
+    "compress": "ebsdarchive.verbs.compressing",
+    "demo": "ebsdarchive.verbs.demonstration",
+    "export": "ebsdarchive.verbs.exporting",
+    "extract": "ebsdarchive.verbs.sharing",
+    "fit": "ebsdarchive.verbs.fitting",
+    "info": "ebsdarchive.verbs.describing",
+    "merge": "ebsdarchive.verbs.sharing",
+    "open_archive": "ebsdarchive.archive.file",
+    "open_scan": "ebsdarchive.formats",
+    "query": "ebsdarchive.verbs.querying",
+    "simulate": "ebsdarchive.verbs.simulating",
+    "upgrade": "ebsdarchive.verbs.sharing",
+    "validate": "ebsdarchive.verbs.checking",
+    "verify": "ebsdarchive.verbs.checking",
+}
+
+__all__ = [*_VERBS, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _VERBS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_VERBS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

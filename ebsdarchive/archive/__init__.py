@@ -1,0 +1,1 @@
+"""The archive file: nodes, safe writes, layers, provenance, views for other readers, checks."""

@@ -1,0 +1,185 @@
+"""Writing the small layers: maps, models and restored patterns. The raw layer has its own module.
+
+The registry at the end says which code reads which encoding of patterns.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import h5py
+import numpy.typing as npt
+
+from ebsdarchive.archive.nodes import (
+    attributes_of,
+    container,
+    new_node,
+    plain,
+    read_array,
+    require_kind,
+)
+from ebsdarchive.archive.raw import RawPatterns, RawSummary, write_raw
+from ebsdarchive.errors import ArchiveError, MissingLayerError, VersionError
+from ebsdarchive.geometry import Grid
+from ebsdarchive.scan import Patterns
+
+__all__ = [
+    "layer_names",
+    "layer_node",
+    "pattern_layer_names",
+    "pattern_reader",
+    "read_model",
+    "write_map",
+    "write_model",
+    "write_restored",
+]
+
+_CONTAINERS = ("restored", "models", "maps")
+_PATTERN_HOLDERS = ("raw", "neural", "restored")
+
+# (encoding-type, encoding-version): "module:function", called with (path of file, node) -> Patterns
+_PATTERN_READERS = {
+    ("raw-patterns", "1.0"): "ebsdarchive.archive.raw:RawPatterns",
+    ("restored-patterns", "1.0"): "ebsdarchive.archive.layers:read_restored",
+    ("tf-inr", "1.0"): "ebsdarchive.neural.storage:read_field_patterns",
+}
+
+
+def layer_names(archive: h5py.Group) -> list[str]:
+    """Names of all layers: raw, neural, restored/…, models/…, maps/…."""
+    names = [name for name in ("raw", "neural") if name in archive]
+    for name in _CONTAINERS:
+        names += [f"{name}/{member}" for member in archive.get(name, {})]
+    return names
+
+
+def pattern_layer_names(archive: h5py.Group) -> list[str]:
+    """Names of the layers that give patterns."""
+    return [name for name in layer_names(archive) if name.split("/")[0] in _PATTERN_HOLDERS]
+
+
+def layer_node(archive: h5py.Group, name: str) -> h5py.Group:
+    """The node of a layer.
+
+    Raises
+    ------
+    MissingLayerError
+        If the archive has no layer of that name.
+    """
+    names = layer_names(archive)
+    if name not in names and f"restored/{name}" in names:
+        name = f"restored/{name}"
+    if name not in names:
+        raise MissingLayerError(
+            f"{archive.file.filename}: expected a layer {name!r}, found {', '.join(names) or 'none'}"
+        )
+    return archive[name]
+
+
+def pattern_reader(archive: h5py.Group, name: str) -> Patterns:
+    """The patterns of a layer, whatever its encoding.
+
+    Raises
+    ------
+    MissingLayerError, ArchiveError, VersionError
+        If there is no such layer, it holds no patterns, or its encoding is not known here.
+    """
+    node = layer_node(archive, name)
+    where = f"{archive.file.filename}: {node.name}"
+    encoding = plain(node.attrs.get("encoding-type", "nothing"))
+    version = plain(node.attrs.get("encoding-version", "none"))
+    known = [v for kind, v in _PATTERN_READERS if kind == encoding]
+    if not known:
+        raise ArchiveError(
+            f"{where}: expected a layer of patterns, found {encoding}; choose one of "
+            f"{', '.join(pattern_layer_names(archive))}"
+        )
+    if version not in known:
+        raise VersionError(
+            f"{where}: {encoding} version {version} is not known here (known: {', '.join(known)}); "
+            f"update ebsdarchive to read it"
+        )
+    module, _, function = _PATTERN_READERS[encoding, version].partition(":")
+    reader: Callable[[str, str], Patterns] = getattr(importlib.import_module(module), function)
+    return reader(archive.file.filename, node.name)
+
+
+def write_map(
+    archive: h5py.Group,
+    name: str,
+    data: npt.NDArray,
+    *,
+    long_name: str,
+    units: str,
+    derived_from: str | None = None,
+) -> None:
+    """Write a map (n_rows, n_columns, …), replacing one of the same name."""
+    maps = container(archive, "maps")
+    if name in maps:
+        del maps[name]
+    attributes = {"long_name": long_name, "derived_from": derived_from}
+    with new_node(maps, name, "map", attributes, {"data": data}) as node:
+        node["data"].attrs["units"] = units
+
+
+def write_model(
+    archive: h5py.Group,
+    name: str,
+    architecture: str,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, npt.NDArray],
+    card: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model as configuration and named tensors."""
+    attributes = {
+        "architecture": architecture,
+        "config": json.dumps(config, sort_keys=True),
+        "card": None if card is None else json.dumps(card, sort_keys=True),
+    }
+    with new_node(container(archive, "models"), name, "model", attributes) as node, new_node(
+        node, "tensors", "tensors", {}, dict(tensors)
+    ):
+        pass
+
+
+def read_model(
+    archive: h5py.Group, name: str
+) -> tuple[str, dict[str, Any], dict[str, npt.NDArray]]:
+    """Architecture, configuration and tensors of a model."""
+    node = layer_node(archive, f"models/{name}")
+    require_kind(node, "model")
+    values = attributes_of(node)
+    tensors = {key: read_array(item) for key, item in node["tensors"].items()}
+    return values["architecture"], json.loads(values["config"]), tensors
+
+
+def write_restored(
+    archive: h5py.Group,
+    name: str,
+    patterns: Patterns,
+    grid: Grid,
+    *,
+    method: str,
+    config: Mapping[str, Any],
+    raw_sha256: str,
+    model_sha256: str | None = None,
+    profile: str = "auto",
+) -> RawSummary:
+    """Write patterns that a restorer made, losslessly, marked as an estimate."""
+    attributes = {
+        "estimate": "estimate",
+        "method": method,
+        "config": json.dumps(config, sort_keys=True),
+        "raw_sha256": raw_sha256,
+        "model_sha256": model_sha256,
+    }
+    with new_node(container(archive, "restored"), name, "restored", attributes) as node:
+        return write_raw(node, "patterns", patterns, grid, profile)
+
+
+def read_restored(path: str, node: str) -> Patterns:
+    """The patterns of a restored layer."""
+    return RawPatterns(path, f"{node}/patterns")

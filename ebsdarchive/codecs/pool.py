@@ -1,0 +1,67 @@
+"""Runs block functions on all cores, in order, with a bounded number of blocks in memory.
+
+HDF5 allows one thread at a time in a process, so blocks go to other processes. They are started
+without importing the caller's script, so that no ``if __name__ == "__main__"`` is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from ebsdarchive.errors import EbsdArchiveError
+
+__all__ = ["cores", "ordered_map"]
+
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
+def ordered_map(
+    function: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], workers: int
+) -> Iterator[Result]:
+    """Results of ``function(*job)`` in the order of `jobs`.
+
+    At most `workers` + 1 jobs are taken from the iterable ahead of the results that were consumed.
+    With one worker everything happens in this process.
+    """
+    if workers <= 1:
+        for job in jobs:
+            yield function(*job)
+        return
+    from loky import ProcessPoolExecutor
+    from loky.process_executor import BrokenProcessPool
+
+    pool = ProcessPoolExecutor(max_workers=workers, initializer=_ignore_interrupts)
+    pending: deque[Any] = deque()
+    finished = False
+    try:
+        for job in jobs:
+            pending.append(pool.submit(function, *job))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+        finished = True
+    except BrokenProcessPool as error:
+        raise EbsdArchiveError(
+            "worker: expected it to finish its block, found it ended (killed, or out of memory?); "
+            "nothing was changed, run again"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, kill_workers=not finished)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C is the main process's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,194 @@
+"""EDAX up1 (8 bit) and up2 (16 bit): little-endian patterns behind a short header.
+
+kikuchipy reads these files too, but not their hexagonal grids, so reader and writer are our own.
+They hold no projection centre, tilt or phase; EDAX's software takes those from an .ang or .oh5.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ebsdarchive import __version__
+from ebsdarchive.errors import ArgumentError, FormatError
+from ebsdarchive.geometry import Grid
+from ebsdarchive.scan import ArrayPatterns, Detector, Scan, SourceFile
+
+__all__ = ["UpHeader", "read_header", "read_up", "write_up"]
+
+_V1 = struct.Struct("<4I")  # version, width, height, offset
+_V3 = struct.Struct("<4IBIIBdd")  # … extra patterns, columns, rows, hexagonal, step x, step y
+_DTYPES = {".up1": np.dtype("<u1"), ".up2": np.dtype("<u2")}
+
+
+@dataclass(frozen=True)
+class UpHeader:
+    """The header of an up1 or up2 file; grid entries are None in version 1.
+
+    Version 3 (4 and 5 share its layout): u32 version, width, height, data offset; u8 extra
+    patterns; u32 columns, rows; u8 hexagonal flag; f64 step x, step y in µm.
+    """
+
+    version: int
+    width: int
+    height: int
+    offset: int
+    extra_patterns: int = 0
+    n_columns: int | None = None
+    n_rows: int | None = None
+    hexagonal: bool = False
+    step_x_um: float | None = None
+    step_y_um: float | None = None
+
+    def pack(self) -> bytes:
+        """The header as bytes (version 1 or 3)."""
+        if self.version == 1:
+            return _V1.pack(1, self.width, self.height, _V1.size)
+        return _V3.pack(
+            self.version,
+            self.width,
+            self.height,
+            _V3.size,
+            self.extra_patterns,
+            self.n_columns,
+            self.n_rows,
+            self.hexagonal,
+            self.step_x_um or 0.0,
+            self.step_y_um or 0.0,
+        )
+
+
+def read_header(path: Path) -> UpHeader:
+    """Read the header; FormatError where it cannot be one."""
+    with path.open("rb") as file:
+        content = file.read(_V3.size)
+    if len(content) < _V1.size:
+        raise FormatError(
+            f"{path}: expected an EDAX header of 16 bytes or more, found {len(content)}"
+        )
+    version, width, height, offset = _V1.unpack_from(content)
+    if version == 1:
+        header = UpHeader(1, width, height, offset)
+    elif 3 <= version <= 5 and len(content) == _V3.size:
+        values = _V3.unpack(content)
+        header = UpHeader(*values[:7], bool(values[7]), *values[8:])
+    else:
+        raise FormatError(
+            f"{path}: expected an EDAX up file of version 1, 3, 4 or 5, found version {version}"
+        )
+    size = path.stat().st_size
+    plausible = 0 < width <= 1 << 15 and 0 < height <= 1 << 15 and len(header.pack()) <= offset
+    if not plausible or offset > size:
+        raise FormatError(
+            f"{path}: expected a header with patterns of at least 1 x 1 pixel, found width {width}, "
+            f"height {height}, data offset {offset} in a file of {size} bytes"
+        )
+    return header
+
+
+def read_up(path: Path) -> Scan:
+    """Open an up1 or up2 file.
+
+    The number of patterns follows from the file size; a header that contradicts it is an error. A
+    file of version 1 has no grid: its patterns become one row, with an unknown step. "Extra"
+    patterns behind those of the grid are kept as the source's trailer.
+    """
+    header = read_header(path)
+    dtype = _DTYPES[path.suffix.lower()]
+    pattern_bytes = header.width * header.height * dtype.itemsize
+    count, rest = divmod(path.stat().st_size - header.offset, pattern_bytes)
+    if rest or count == 0:
+        raise FormatError(
+            f"{path}: expected whole patterns of {header.height} x {header.width} pixels, found "
+            f"{count} and {rest} bytes more; is the file truncated?"
+        )
+    grid = _grid(path, header, count)
+    memory = np.memmap(
+        path, dtype, "r", header.offset, shape=(grid.size, header.height, header.width)
+    )
+    with path.open("rb") as file:
+        head = file.read(header.offset)
+        file.seek(header.offset + grid.size * pattern_bytes)
+        trailer = file.read()
+    metadata = {"version": header.version, "extra_patterns": header.extra_patterns}
+    return Scan(
+        patterns=ArrayPatterns(memory),
+        grid=grid,
+        detector=Detector(shape=(header.height, header.width)),
+        source=SourceFile(
+            path=str(path),
+            format=f"EDAX {path.suffix.lower()[1:]} version {header.version}",
+            reader=f"ebsdarchive {__version__}",
+            header=head,
+            trailer=trailer or None,
+            metadata=metadata,
+        ),
+        name=path.stem,
+    )
+
+
+def _grid(path: Path, header: UpHeader, count: int) -> Grid:
+    """The grid whose size is the number of patterns in the file, less the "extra" last ones."""
+    if header.n_columns is None or header.n_rows is None:
+        return Grid("square", count, 1)
+    steps = (header.step_x_um or None, header.step_y_um or None)
+    for number in (count, count - header.extra_patterns):
+        if not header.hexagonal:
+            if number == header.n_columns * header.n_rows:
+                return Grid("square", header.n_columns, header.n_rows, *steps)
+            continue
+        for even in (header.n_columns - 1, header.n_columns):
+            grid = Grid("hexagonal", header.n_columns, header.n_rows, *steps, even)
+            if grid.size == number:
+                return grid
+    kind = "hexagonal" if header.hexagonal else "square"
+    raise FormatError(
+        f"{path}: expected patterns for the header's {kind} grid of {header.n_rows} rows of "
+        f"{header.n_columns}, found {count}; the file is incomplete, or the header is wrong"
+    )
+
+
+def write_up(
+    path: str | os.PathLike[str],
+    blocks: Iterable[npt.NDArray],
+    grid: Grid,
+    shape: tuple[int, int],
+    dtype: str,
+    version: int = 3,
+) -> None:
+    """Write patterns.
+
+    Parameters
+    ----------
+    blocks
+        (k, sy, sx) arrays of `dtype`, which together are all patterns of the grid in order.
+    shape
+        Pattern (rows, columns).
+    dtype
+        "uint8" for up1 or "uint16" for up2.
+    version
+        3, or 1 for old readers; version 1 holds no grid.
+    """
+    if dtype not in ("uint8", "uint16") or version not in (1, 3):
+        raise ArgumentError(
+            f"up file: expected uint8 or uint16 and version 1 or 3, found {dtype} and {version}"
+        )
+    sy, sx = shape
+    header = UpHeader(
+        version, sx, sy, 0, 0, grid.n_columns, grid.n_rows, grid.is_hexagonal,
+        grid.step_x_um, grid.step_y_um,
+    )
+    written = 0
+    with open(path, "wb") as file:
+        file.write(header.pack())
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, np.dtype(dtype).newbyteorder("<")).data)
+            written += len(block)
+    if written != grid.size:
+        raise FormatError(f"{path}: expected {grid.size} patterns, found {written}")

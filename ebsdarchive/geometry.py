@@ -1,0 +1,324 @@
+"""Where the points of a scan are: grids, positions, paths, and projection-centre conventions.
+
+A position is (x, y) = (column, row), counted in scan steps from the first point. Arrays are rows
+before columns. This module knows nothing about files or pattern intensities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ebsdarchive.errors import ArgumentError, GeometryError
+
+__all__ = ["Grid", "grid_positions", "path_positions", "pc_from_bruker", "pc_to_bruker"]
+
+PC_CONVENTIONS = ("bruker", "edax", "oxford", "emsoft4", "emsoft5")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The points of a scan, in the order in which their patterns are stored.
+
+    Parameters
+    ----------
+    kind
+        "square" (any rectangular raster) or "hexagonal" (every second row shifted by half a step).
+    n_columns, n_rows
+        Points in the first row, and number of rows.
+    step_x_um, step_y_um
+        Distance between columns and between rows in µm; None where the source does not say.
+    n_columns_even
+        Hexagonal only: points in the 2nd, 4th, … row, `n_columns` or `n_columns` - 1 (EDAX counts
+        rows from one, hence "even").
+    """
+
+    kind: Literal["square", "hexagonal"]
+    n_columns: int
+    n_rows: int
+    step_x_um: float | None = None
+    step_y_um: float | None = None
+    n_columns_even: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("square", "hexagonal"):
+            raise GeometryError(f"grid: expected square or hexagonal, found {self.kind!r}")
+        if self.n_columns < 1 or self.n_rows < 1:
+            raise GeometryError(
+                f"grid: expected at least one row and one column, "
+                f"found {self.n_rows} rows and {self.n_columns} columns"
+            )
+        if self.kind == "square":
+            if self.n_columns_even is not None:
+                raise GeometryError("grid: n_columns_even belongs to hexagonal grids only")
+        elif self.n_columns_even not in (self.n_columns, self.n_columns - 1):
+            raise GeometryError(
+                f"grid: expected even rows of {self.n_columns - 1} or {self.n_columns} points, "
+                f"found {self.n_columns_even}"
+            )
+        for axis, step in (("x", self.step_x_um), ("y", self.step_y_um)):
+            if step is not None and not (np.isfinite(step) and step > 0):
+                raise GeometryError(f"grid: expected a positive step along {axis}, found {step}")
+
+    @property
+    def is_hexagonal(self) -> bool:
+        return self.kind == "hexagonal"
+
+    @property
+    def row_starts(self) -> npt.NDArray[np.int64]:
+        """(n_rows + 1,) index of each row's first point, and the number of points at the end."""
+        lengths = np.full(self.n_rows, self.n_columns, dtype=np.int64)
+        if self.n_columns_even is not None:
+            lengths[1::2] = self.n_columns_even
+        return np.concatenate([[0], np.cumsum(lengths)])
+
+    @property
+    def size(self) -> int:
+        """Number of points, and of patterns."""
+        if self.n_columns_even is None:
+            return self.n_columns * self.n_rows
+        n_even_rows = self.n_rows // 2
+        return self.n_columns * (self.n_rows - n_even_rows) + self.n_columns_even * n_even_rows
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Largest x and y of any point, in steps; the smallest are 0."""
+        shift = 0.5 if self.n_columns_even == self.n_columns and self.n_rows > 1 else 0.0
+        return self.n_columns - 1 + shift, float(self.n_rows - 1)
+
+    def positions(self) -> npt.NDArray[np.float64]:
+        """(size, 2) position (x, y) of every point in steps, in storage order."""
+        return self.positions_of(0, self.size)
+
+    def positions_of(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        """(stop - start, 2) position (x, y) of the points with index start … stop - 1."""
+        index = np.arange(start, stop)
+        starts = self.row_starts
+        row = np.searchsorted(starts, index, side="right") - 1
+        x = (index - starts[row]).astype(np.float64)
+        if self.is_hexagonal:
+            x += 0.5 * (row % 2)
+        return np.column_stack([x, row])
+
+    def index_of(self, x: float, y: float) -> int:
+        """Index of the point nearest to (x, y) in steps; GeometryError outside the scan."""
+        self.require_inside(np.array([[x, y]]))
+        row = min(max(round(y), 0), self.n_rows - 1)
+        starts = self.row_starts
+        length = int(starts[row + 1] - starts[row])
+        shift = 0.5 * (row % 2) if self.is_hexagonal else 0.0
+        column = min(max(round(x - shift), 0), length - 1)
+        return int(starts[row] + column)
+
+    def require_inside(self, xy: npt.NDArray[np.float64]) -> None:
+        """Raise GeometryError unless every (x, y) in `xy` (m, 2) lies within the scan."""
+        x_max, y_max = self.extent
+        slack = 1e-9
+        inside = (
+            np.isfinite(xy).all(axis=1)
+            & (xy >= -slack).all(axis=1)
+            & (xy[:, 0] <= x_max + slack)
+            & (xy[:, 1] <= y_max + slack)
+        )
+        if not inside.all():
+            bad = xy[np.argmin(inside)]
+            raise GeometryError(
+                f"position ({bad[0]:g}, {bad[1]:g}): expected x from 0 to {x_max:g} and y from 0 "
+                f"to {y_max:g} (in steps), found a point outside the scan; a field is not "
+                f"extrapolated"
+            )
+
+    def normalise(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(m, 2) positions in steps to the neural field's coordinates, -1 … 1 per axis.
+
+        An axis with a single point maps to 0. Same as ``linspace(-1, 1, n)`` on a square grid.
+        """
+        extent = np.array(self.extent)
+        span = np.where(extent > 0, extent, 1.0)
+        return np.where(extent > 0, 2.0 * np.asarray(xy) / span - 1.0, 0.0)
+
+    def to_map(self, values: npt.NDArray) -> npt.NDArray:
+        """(size, …) values to (n_rows, n_columns, …); missing places of short rows hold NaN or 0."""
+        values = np.asarray(values)
+        if self.n_columns_even is None or self.n_columns_even == self.n_columns:
+            return values.reshape(self.n_rows, self.n_columns, *values.shape[1:])
+        fill = np.nan if values.dtype.kind == "f" else 0
+        full = np.full((self.n_rows, self.n_columns, *values.shape[1:]), fill, values.dtype)
+        full[self.map_mask()] = values
+        return full
+
+    def map_mask(self) -> npt.NDArray[np.bool_]:
+        """(n_rows, n_columns) True where `to_map` holds a point of the scan."""
+        mask = np.ones((self.n_rows, self.n_columns), dtype=bool)
+        if self.n_columns_even is not None and self.n_columns_even < self.n_columns:
+            mask[1::2, -1] = False
+        return mask
+
+    def blocks(self, pattern_bytes: int, block_bytes: int = 16 << 20) -> Iterator[tuple[int, int]]:
+        """Ranges (start, stop) of point indices that together cover the scan once, in order."""
+        length = self.block_length(pattern_bytes, block_bytes)
+        for start in range(0, self.size, length):
+            yield start, min(start + length, self.size)
+
+    def block_length(self, pattern_bytes: int, block_bytes: int = 16 << 20) -> int:
+        """Points per block: whole rows where a row fits into `block_bytes`, at least one point."""
+        fitting = max(1, block_bytes // max(1, pattern_bytes))
+        if fitting >= self.size:
+            return self.size
+        row = self.n_columns
+        if self.n_columns_even is not None and self.n_columns_even != self.n_columns:
+            row += self.n_columns_even  # two rows, so that every block starts at the same kind
+        return fitting // row * row if fitting >= row else fitting
+
+
+def path_positions(
+    vertices: npt.ArrayLike, samples: int | None = None, spacing: float | None = None
+) -> npt.NDArray[np.float64]:
+    """Equidistant positions along a polyline, both ends included.
+
+    Parameters
+    ----------
+    vertices
+        (m, 2) positions (x, y) in steps, m ≥ 2.
+    samples
+        Number of positions; with neither this nor `spacing`, one per step of length.
+    spacing
+        Distance between positions in steps, reduced slightly so that both ends are met.
+
+    Returns
+    -------
+    (samples, 2) ndarray of float64
+    """
+    corners = np.asarray(vertices, dtype=np.float64)
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 2:
+        raise ArgumentError(
+            f"path: expected at least two positions x,y, found shape {corners.shape}"
+        )
+    lengths = np.hypot(*np.diff(corners, axis=0).T)
+    distance = np.concatenate([[0.0], np.cumsum(lengths)])
+    total = distance[-1]
+    if not np.isfinite(total) or total == 0:
+        raise ArgumentError("path: expected two different positions, found a path of no length")
+    if samples is not None and spacing is not None:
+        raise ArgumentError("path: expected samples or spacing, found both")
+    if spacing is not None:
+        if not spacing > 0:
+            raise ArgumentError(f"path: expected a positive spacing, found {spacing}")
+        samples = int(np.ceil(total / spacing - 1e-9)) + 1
+    if samples is None:
+        samples = int(np.ceil(total)) + 1
+    if samples < 2:
+        raise ArgumentError(f"path: expected at least 2 samples, found {samples}")
+    along = np.linspace(0.0, total, samples)
+    return np.column_stack([np.interp(along, distance, corners[:, axis]) for axis in (0, 1)])
+
+
+def grid_positions(
+    corner: tuple[float, float], opposite: tuple[float, float], shape: tuple[int, int]
+) -> npt.NDArray[np.float64]:
+    """(ny * nx, 2) positions of a raster between two corners, row by row; `shape` is (ny, nx)."""
+    ny, nx = shape
+    if nx < 1 or ny < 1:
+        raise ArgumentError(f"grid: expected a shape of at least 1 x 1, found {nx} x {ny}")
+    x = np.linspace(corner[0], opposite[0], nx) if nx > 1 else np.array([corner[0]])
+    y = np.linspace(corner[1], opposite[1], ny) if ny > 1 else np.array([corner[1]])
+    yy, xx = np.meshgrid(y, x, indexing="ij")
+    return np.column_stack([xx.ravel(), yy.ravel()])
+
+
+def pc_to_bruker(
+    pc: npt.ArrayLike,
+    convention: str,
+    shape: tuple[int, int],
+    pixel_size_um: float = 1.0,
+    binning: float = 1.0,
+) -> npt.NDArray[np.float64]:
+    """Convert projection centres from a vendor's convention to Bruker's.
+
+    Parameters
+    ----------
+    pc
+        (..., 3). Bruker: fractions of width, height, height; origin upper left. EDAX: x*, y*, z*
+        as fractions of width, height and the smaller side; origin lower left. Oxford: fractions of
+        the width, origin lower left. EMsoft: xpc, ypc in unbinned pixels from the centre, L in µm
+        (version 4 has the opposite sign of xpc).
+    convention
+        One of "bruker", "edax", "oxford", "emsoft4", "emsoft5".
+    shape
+        Detector (rows, columns) in binned pixels.
+    pixel_size_um, binning
+        EMsoft only: unbinned pixel size and binning factor.
+
+    Returns
+    -------
+    (..., 3) ndarray of float64
+        (PCx, PCy, PCz) as fractions of width, height, height; origin upper left.
+
+    References
+    ----------
+    kikuchipy, EBSDDetector, Notes.
+    """
+    x, y, z = _components(pc)
+    ny, nx = shape
+    if convention == "bruker":
+        out = (x, y, z)
+    elif convention == "edax":
+        out = (x, 1 - y, z * min(nx, ny) / ny)
+    elif convention == "oxford":
+        out = (x, 1 - y * nx / ny, z * nx / ny)
+    elif convention in ("emsoft4", "emsoft5"):
+        sign = 1 if convention == "emsoft4" else -1
+        out = (
+            0.5 + sign * x / (nx * binning),
+            0.5 - y / (ny * binning),
+            z / (ny * binning * pixel_size_um),
+        )
+    else:
+        raise _unknown_convention(convention)
+    return np.stack(out, axis=-1)
+
+
+def pc_from_bruker(
+    pc: npt.ArrayLike,
+    convention: str,
+    shape: tuple[int, int],
+    pixel_size_um: float = 1.0,
+    binning: float = 1.0,
+) -> npt.NDArray[np.float64]:
+    """Convert projection centres from Bruker's convention; the inverse of `pc_to_bruker`."""
+    x, y, z = _components(pc)
+    ny, nx = shape
+    if convention == "bruker":
+        out = (x, y, z)
+    elif convention == "edax":
+        out = (x, 1 - y, z * ny / min(nx, ny))
+    elif convention == "oxford":
+        out = (x, (1 - y) * ny / nx, z * ny / nx)
+    elif convention in ("emsoft4", "emsoft5"):
+        sign = 1 if convention == "emsoft4" else -1
+        out = (
+            sign * (x - 0.5) * nx * binning,
+            (0.5 - y) * ny * binning,
+            z * ny * binning * pixel_size_um,
+        )
+    else:
+        raise _unknown_convention(convention)
+    return np.stack(out, axis=-1)
+
+
+def _components(pc: npt.ArrayLike) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
+    array = np.asarray(pc, dtype=np.float64)
+    if array.ndim == 0 or array.shape[-1] != 3:
+        raise GeometryError(f"projection centre: expected 3 numbers, found shape {array.shape}")
+    return array[..., 0], array[..., 1], array[..., 2]
+
+
+def _unknown_convention(convention: str) -> GeometryError:
+    return GeometryError(
+        f"projection centre: expected a convention out of {', '.join(PC_CONVENTIONS)}, "
+        f"found {convention!r}"
+    )

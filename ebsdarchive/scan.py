@@ -1,0 +1,215 @@
+"""What a scan is, in memory: patterns that are read lazily, and what is known about them.
+
+`None` always means "the source does not say"; nothing here is a default that someone could take
+for a measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from ebsdarchive.errors import FormatError
+from ebsdarchive.geometry import Grid
+
+__all__ = [
+    "ArrayPatterns",
+    "Detector",
+    "Microscope",
+    "Orientations",
+    "Patterns",
+    "Phase",
+    "Scan",
+    "SourceFile",
+]
+
+PATTERN_DTYPES = ("uint8", "uint16", "float32")
+
+
+@runtime_checkable
+class Patterns(Protocol):
+    """Patterns in storage order, read on demand; raw layers and vendor files look the same."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, sy, sx)."""
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    def read(self, start: int, stop: int) -> npt.NDArray:
+        """(stop - start, sy, sx) patterns with index start … stop - 1."""
+
+
+class ArrayPatterns:
+    """Patterns held by anything that slices like an array: ndarray, memmap, h5py dataset."""
+
+    def __init__(self, array: Any) -> None:
+        if array.ndim != 3:
+            raise FormatError(f"patterns: expected 3 dimensions (n, sy, sx), found {array.ndim}")
+        self._array = array
+        self.shape: tuple[int, int, int] = tuple(array.shape)
+        self.dtype = np.dtype(array.dtype).newbyteorder("=")
+
+    def read(self, start: int, stop: int) -> npt.NDArray:
+        return np.ascontiguousarray(self._array[start:stop], dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class Detector:
+    """The EBSD detector, in the units of its field names.
+
+    Parameters
+    ----------
+    shape
+        Pattern (rows, columns) in binned pixels.
+    pc_bruker
+        (3,) for all points or (n, 3) per point: PCx, PCy, PCz as fractions of the pattern's width,
+        height and height, origin upper left.
+    pc_original, pc_convention
+        The same numbers as the source gives them, and the name of its convention.
+    sample_tilt_deg, tilt_deg, azimuth_deg, twist_deg
+        Sample tilt; the detector's elevation, azimuth and twist.
+    pixel_size_um, binning
+        Unbinned detector pixel and binning factor.
+    """
+
+    shape: tuple[int, int]
+    pc_bruker: npt.NDArray[np.float64] | None = None
+    pc_original: npt.NDArray[np.float64] | None = None
+    pc_convention: str | None = None
+    sample_tilt_deg: float | None = None
+    tilt_deg: float | None = None
+    azimuth_deg: float | None = None
+    twist_deg: float | None = None
+    pixel_size_um: float | None = None
+    binning: float | None = None
+
+
+@dataclass(frozen=True)
+class Microscope:
+    """The microscope's settings for the scan."""
+
+    name: str | None = None
+    beam_energy_kev: float | None = None
+    magnification: float | None = None
+    working_distance_mm: float | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A crystal phase; `lattice` is a, b, c in Å and alpha, beta, gamma in degrees."""
+
+    phase_id: int
+    name: str
+    space_group: int | None = None
+    point_group: str | None = None
+    lattice: tuple[float, float, float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Orientations:
+    """Orientations that came with the scan: results of somebody's indexing, not ground truth.
+
+    Parameters
+    ----------
+    quaternions
+        (n, 4) unit quaternions (scalar first) that turn the sample frame into the crystal frame,
+        as orix has them; NaN where not indexed.
+    phase_id
+        (n,) id of the phase of each point; -1 is not indexed.
+    properties
+        (n,) arrays by name: confidence_index, fit, image quality … as the source calls them.
+    """
+
+    quaternions: npt.NDArray[np.float64]
+    phase_id: npt.NDArray[np.int32]
+    properties: dict[str, npt.NDArray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """Where a scan came from, and everything its file said about itself.
+
+    Parameters
+    ----------
+    path
+        The file, or None for a scan made in memory.
+    format, reader
+        Name of the file format, and the software that read it.
+    header, trailer
+        What stands in a binary file before and behind the scan's patterns, verbatim.
+    metadata
+        The reader's own view of the metadata, as plain JSON values.
+    hdf5_patterns
+        HDF5 sources only: path of the pattern dataset; all other nodes are kept by copy.
+    companions
+        Files beside `path` that belong to the scan (a settings file, a background image).
+    """
+
+    path: str | None
+    format: str
+    reader: str
+    header: bytes | None = None
+    trailer: bytes | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    hdf5_patterns: str | None = None
+    companions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan: its patterns, where they were taken, and what is known about them."""
+
+    patterns: Patterns
+    grid: Grid
+    detector: Detector
+    source: SourceFile
+    microscope: Microscope = field(default_factory=Microscope)
+    phases: tuple[Phase, ...] = ()
+    orientations: Orientations | None = None
+    static_background: npt.NDArray | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        where = self.source.path or self.source.format
+        n, sy, sx = self.patterns.shape
+        if n == 0 or sy == 0 or sx == 0:
+            raise FormatError(
+                f"{where}: expected patterns of at least 1 x 1 pixel, found {n} of {sy} x {sx}"
+            )
+        if self.patterns.dtype.name not in PATTERN_DTYPES:
+            raise FormatError(
+                f"{where}: expected patterns of type {', '.join(PATTERN_DTYPES)}, "
+                f"found {self.patterns.dtype.name}; convert them first"
+            )
+        if n != self.grid.size:
+            raise FormatError(
+                f"{where}: expected {self.grid.size} patterns from the header "
+                f"({self.grid.n_rows} rows of {self.grid.n_columns}, {self.grid.kind}), found {n}; "
+                f"is the file complete?"
+            )
+        if self.detector.shape != (sy, sx):
+            raise FormatError(
+                f"{where}: expected patterns of {self.detector.shape} pixels, found {(sy, sx)}"
+            )
+
+    @property
+    def pattern_bytes(self) -> int:
+        """Bytes of one pattern."""
+        _, sy, sx = self.patterns.shape
+        return sy * sx * self.patterns.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all patterns, uncompressed."""
+        return self.patterns.shape[0] * self.pattern_bytes
+
+    def blocks(self, block_bytes: int = 16 << 20) -> Iterator[tuple[int, int, npt.NDArray]]:
+        """(start, stop, patterns) over the whole scan, in blocks of scan rows."""
+        for start, stop in self.grid.blocks(self.pattern_bytes, block_bytes):
+            yield start, stop, self.patterns.read(start, stop)
