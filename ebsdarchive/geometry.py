@@ -96,7 +96,10 @@ class Grid:
 
     def positions_of(self, start: int, stop: int) -> npt.NDArray[np.float64]:
         """(stop - start, 2) position (x, y) of the points with index start … stop - 1."""
-        index = np.arange(start, stop)
+        return self.positions_at(np.arange(start, stop))
+
+    def positions_at(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """(m, 2) position (x, y) of the points with the given indices (m,)."""
         starts = self.row_starts
         row = np.searchsorted(starts, index, side="right") - 1
         x = (index - starts[row]).astype(np.float64)
@@ -104,15 +107,21 @@ class Grid:
             x += 0.5 * (row % 2)
         return np.column_stack([x, row])
 
-    def index_of(self, x: float, y: float) -> int:
-        """Index of the point nearest to (x, y) in steps; GeometryError outside the scan."""
-        self.require_inside(np.array([[x, y]]))
-        row = min(max(round(y), 0), self.n_rows - 1)
+    def indices_of(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """(m,) index of the point nearest to each (x, y) of `xy` (m, 2), in its nearest row.
+
+        Raises
+        ------
+        GeometryError
+            If a position is outside the scan.
+        """
+        self.require_inside(xy)
         starts = self.row_starts
-        length = int(starts[row + 1] - starts[row])
+        row = np.clip(np.rint(xy[:, 1]).astype(np.int64), 0, self.n_rows - 1)
         shift = 0.5 * (row % 2) if self.is_hexagonal else 0.0
-        column = min(max(round(x - shift), 0), length - 1)
-        return int(starts[row] + column)
+        length = starts[row + 1] - starts[row]
+        column = np.clip(np.rint(xy[:, 0] - shift).astype(np.int64), 0, length - 1)
+        return starts[row] + column
 
     def require_inside(self, xy: npt.NDArray[np.float64]) -> None:
         """Raise GeometryError unless every (x, y) in `xy` (m, 2) lies within the scan."""

@@ -27,6 +27,7 @@ from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Patterns
 
 __all__ = [
+    "copy_layer",
     "layer_names",
     "layer_node",
     "pattern_layer_names",
@@ -77,6 +78,13 @@ def layer_node(archive: h5py.Group, name: str) -> h5py.Group:
             f"{archive.file.filename}: expected a layer {name!r}, found {', '.join(names) or 'none'}"
         )
     return archive[name]
+
+
+def copy_layer(source: h5py.Group, target: h5py.Group, name: str) -> None:
+    """Copy a layer's node between archives, as the bytes that are stored."""
+    kind, _, member = name.partition("/")
+    place = container(target, kind) if member else target
+    source.copy(layer_node(source, name), place, name=member or kind)
 
 
 def pattern_reader(archive: h5py.Group, name: str) -> Patterns:

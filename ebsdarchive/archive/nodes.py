@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ebsdarchive.codecs.lossless import require_filters
 from ebsdarchive.errors import ArchiveError, CorruptionError, VersionError
 from ebsdarchive.schema import CURRENT_VERSION, Dataset, Kind, load_schema
 
@@ -28,6 +29,7 @@ __all__ = [
     "node_digest",
     "read_array",
     "require_kind",
+    "stored_bytes",
     "write_dataset",
 ]
 
@@ -136,6 +138,14 @@ def unreadable(dataset: h5py.Dataset, error: OSError) -> CorruptionError:
     return CorruptionError(
         f"{dataset.file.filename}: {dataset.name}: expected readable data, found damage ({reason}); "
         f"run `ebsdarchive verify --data` to see which layers survive"
+    )
+
+
+def stored_bytes(group: h5py.Group) -> int:
+    """Bytes that the datasets of a node and its children take in the file."""
+    return sum(
+        item.id.get_storage_size() if isinstance(item, h5py.Dataset) else stored_bytes(item)
+        for item in group.values()
     )
 
 
@@ -349,8 +359,30 @@ def copy_tree(
         if isinstance(item, h5py.Group):
             copy_tree(item, target.create_group(name), keep, left_out)
         elif isinstance(item, h5py.Dataset):
-            reason = keep(item)
-            if reason is None:
-                source.copy(item, target, name=name)
-            else:
+            reason = keep(item) or _copy_dataset(item, target, name)
+            if reason is not None:
                 left_out.append({"path": path, "reason": reason})
+
+
+def _copy_dataset(item: h5py.Dataset, target: h5py.Group, name: str) -> str | None:
+    """Copy a dataset's values, type and attributes, with our filters; returns why not, if not.
+
+    HDF5's own copy cannot bring a dataset of a newer file version into an older one.
+    """
+    require_filters(item)
+    try:
+        if item.shape is None:
+            copied = target.create_dataset(name, dtype=item.dtype)
+        else:
+            values = read_array(item)
+            filters: dict[str, Any] = {}
+            if item.ndim and item.size and item.dtype.kind in "iufS":
+                filters = {"chunks": True, "compression": "gzip", "fletcher32": True}
+            copied = target.create_dataset(name, data=values, dtype=item.dtype, **filters)
+        for key in item.attrs:
+            copied.attrs[key] = item.attrs[key]
+    except (TypeError, ValueError) as error:
+        if name in target:
+            del target[name]
+        return f"a type that cannot be copied ({error})"
+    return None

@@ -1,0 +1,129 @@
+"""Making archives: a new one, one with further layers, or one with some layers of another.
+
+Each is written beside its target, read back, and only then takes its place.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from ebsdarchive.archive import description, layers
+from ebsdarchive.archive.check import check_structure
+from ebsdarchive.archive.file import Archive, archive_group
+from ebsdarchive.archive.raw import check_blocks
+from ebsdarchive.archive.store import LIBVER, open_for_reading, open_for_writing, replacing
+from ebsdarchive.archive.views import write_views
+from ebsdarchive.errors import ArchiveError, CorruptionError
+from ebsdarchive.scan import Scan
+from ebsdarchive.schema import CURRENT_VERSION
+
+__all__ = ["adding_layers", "copied_archive", "new_archive"]
+
+Progress = Callable[[float, float], None]
+
+
+@contextmanager
+def new_archive(
+    path: str | os.PathLike[str],
+    scan: Scan,
+    *,
+    force: bool = False,
+    archive_id: str | None = None,
+    progress: Progress | None = None,
+) -> Iterator[h5py.File]:
+    """Make an archive: yields the open file, with the scan described, for layers to be added.
+
+    The caller adds layers and records provenance; at the end the views are written, the file is
+    read back and takes its place.
+
+    Parameters
+    ----------
+    progress
+        Told (patterns, of all) during the read-back.
+    """
+    with replacing(path, force=force, check=lambda p: read_back(p, ["raw"], progress)) as temporary:
+        with open_for_writing(temporary) as file:
+            archive = file.create_group("archive")
+            archive.attrs["encoding-type"] = "archive"
+            archive.attrs["encoding-version"] = CURRENT_VERSION
+            archive.attrs["archive_id"] = archive_id or str(uuid.uuid4())
+            description.write_scan(archive, scan)
+            yield file
+            write_views(file, scan)
+
+
+@contextmanager
+def adding_layers(
+    path: str | os.PathLike[str], names: list[str], progress: Progress | None = None
+) -> Iterator[h5py.File]:
+    """Add layers to an archive: yields a writable copy of the file, which then takes its place.
+
+    What the file holds already is copied as bytes and not touched. The new layers are read back.
+
+    Parameters
+    ----------
+    names
+        Layers that the caller writes; those of them that exist are removed first.
+    """
+    before = Archive(path)
+    with replacing(
+        path, start_from_target=True, check=lambda p: read_back(p, names, progress)
+    ) as temporary:
+        with h5py.File(temporary, "r+", libver=LIBVER) as file:
+            archive = archive_group(file)
+            for name in names:
+                if name in archive:
+                    del archive[name]
+            yield file
+            if set(before.layers) - set(names) - set(layers.layer_names(archive)):
+                raise ArchiveError(f"{before.path}: a layer was lost while adding {names}")
+            write_views(file, description.read_scan(archive, before.patterns()))
+
+
+@contextmanager
+def copied_archive(
+    archive: Archive,
+    output: str | os.PathLike[str],
+    names: list[str],
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[h5py.File]:
+    """Make an archive of some layers of another one; yields the open file before it is sealed."""
+    with replacing(
+        output, force=force, check=lambda p: read_back(p, names, progress)
+    ) as temporary:
+        with open_for_reading(archive.path) as old, open_for_writing(temporary) as file:
+            source = archive_group(old)
+            target = file.create_group("archive")
+            for key in source.attrs:
+                target.attrs[key] = source.attrs[key]
+            for name in ("scan", "source", "provenance"):
+                old.copy(source[name], target, name=name)
+            for name in names:
+                layers.copy_layer(source, target, name)
+            yield file
+            write_views(file, description.read_scan(target, archive.patterns()))
+
+
+def read_back(path: Path, names: list[str], progress: Progress | None = None) -> None:
+    """Check a file that was just written: its structure, and the pattern layers in `names`."""
+    faults = check_structure(path)
+    with open_for_reading(path) as file:
+        present = [name for name in names if name in file["archive"]]
+    for name in present:
+        if name == "raw":
+            faults += check_blocks(str(path), "/archive/raw", progress)
+        elif name.startswith("restored/"):
+            faults += check_blocks(str(path), f"/archive/{name}/patterns", progress)
+    if faults:
+        raise CorruptionError(
+            f"{path}: expected to read back what was written, found {len(faults)} faults, first "
+            f"{faults[0]}; nothing was changed"
+        )

@@ -1,0 +1,119 @@
+"""The command line: one module per command, each of them parse, call the verb, report.
+
+Commands are loaded when they are called, so that `query` does not wait for what `fit` needs.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+from ebsdarchive import __version__
+from ebsdarchive.errors import EbsdArchiveError
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = (
+    "compress",
+    "fit",
+    "query",
+    "export",
+    "extract",
+    "merge",
+    "upgrade",
+    "info",
+    "verify",
+    "validate",
+    "simulate",
+    "demo",
+)
+
+
+class _Commands(click.Group):
+    """Finds a command in the module of its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"ebsdarchive.cli.{name}_command")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(
+                f"expected one of {', '.join(COMMANDS)}, found {args[0]!r}", ctx
+            ) from error
+
+
+@click.command(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="ebsdarchive")
+def ebsdarchive() -> None:
+    """Keep EBSD patterns: lossless scans and neural fields of them in one HDF5 file.
+
+    \b
+    Exit codes: 0 done, 1 other error, 2 wrong arguments, 3 source file, 4 not an archive,
+    5 unknown version, 6 damage, 7 missing layer, 8 outside the scan, 9 cannot write, 10 fit,
+    130 interrupted.
+    """
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run the command line; errors that a user can meet become one line and an exit code."""
+    from ebsdarchive.archive.provenance import command_line
+
+    arguments = sys.argv[1:] if argv is None else argv
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with command_line(["ebsdarchive", *arguments]):
+            code = ebsdarchive.main(arguments, prog_name="ebsdarchive", standalone_mode=False)
+        return _leave(code if isinstance(code, int) else 0)
+    except EbsdArchiveError as error:
+        return _fail(str(error), error.exit_code)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "ebsdarchive"
+        return _fail(f"{command}: {error.format_message()}; see {command} -h", 2)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; nothing that was there before has changed", 130)
+    except MemoryError:
+        return _fail("expected enough memory, found too little; close other programs", 1)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+            return _leave(0)
+        where = error.filename if error.filename is not None else "input or output"
+        reason = error.strerror or str(error).splitlines()[0]
+        return _fail(f"{where}: expected to read or write it, found: {reason}", 9)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"\rebsdarchive: {message}" if sys.stderr.isatty() else f"ebsdarchive: {message}",
+               err=True)
+    return _leave(code)
+
+
+def _leave(code: int) -> int:
+    sys.exit(code)

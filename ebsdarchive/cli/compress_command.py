@@ -1,0 +1,99 @@
+"""``ebsdarchive compress``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import click
+
+from ebsdarchive.cli.options import (
+    PathType,
+    neural_options,
+    pick_neural_options,
+    progress_bar,
+    readable_bytes,
+)
+
+
+@click.command("compress")
+@click.argument("scan", type=PathType)
+@click.option("-o", "--output", type=PathType, help="Archive to write.  [default: SCAN.archive.h5]")
+@click.option(
+    "--profile",
+    type=click.Choice(["auto", "archive", "fast", "compat", "none"]),
+    default="auto",
+    show_default=True,
+    help="Lossless coding: JPEG-LS, bitshuffle + zstd, gzip, none; auto takes the smallest.",
+)
+@click.option("--neural/--no-neural", default=True, show_default=True, help="Fit a neural layer.")
+@click.option("--drop-raw", is_flag=True, help="Keep the neural layer only. This loses data.")
+@click.option("--scan-index", type=click.IntRange(0), help="Number of the scan in its file, from 0.")
+@click.option("--dataset", metavar="NAME", help="Name of the scan in its file.")
+@click.option("--force", is_flag=True, help="Replace an existing archive.")
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@neural_options
+def command(scan: str, as_json: bool, **values: Any) -> None:
+    """Make an archive of SCAN: lossless patterns, and a neural field of them.
+
+    \b
+    Reads EDAX up1, up2 and h5; Oxford h5oina and ebsp; Bruker h5; NORDIF dat; EMsoft and
+    kikuchipy h5.
+
+    \b
+    Examples:
+      ebsdarchive compress scan.up2
+      ebsdarchive compress scan.h5 -o small.h5 --rank 64 --time 120
+    """
+    from ebsdarchive import compress
+
+    options = pick_neural_options(values)
+    bar = progress_bar()
+    summary = compress(scan, options=options, progress=bar, **values)
+    bar.end()
+    if as_json:
+        click.echo(json.dumps(_plain(summary)))
+        return
+    click.echo(f"{summary.path}: {readable_bytes(summary.file_bytes)}")
+    if summary.raw is not None:
+        raw = summary.raw
+        table = "" if raw.coding.level_table == "none" else " with a level table"
+        click.echo(
+            f"  raw     {readable_bytes(raw.nbytes)} -> {readable_bytes(raw.stored)}, "
+            f"{raw.nbytes / raw.stored:.2f}x lossless ({raw.coding.profile}{table}), read back"
+        )
+        if table:
+            click.echo(
+                "          a level table hides the patterns from kikuchipy: export them, or use "
+                "--profile fast"
+            )
+    if summary.neural is not None:
+        field = summary.neural
+        click.echo(
+            f"  neural  {readable_bytes(summary.nbytes)} -> {readable_bytes(field.stored)}, "
+            f"{summary.nbytes / field.stored:.0f}x, rank {field.rank}, mean error "
+            f"{field.mae_pct:.3f} % of range ({field.mae_counts:.4g} counts), worst point "
+            f"{field.worst_mae_counts:.4g} counts"
+        )
+        for note in field.notes:
+            click.echo(f"          {note}")
+
+
+def _plain(summary: Any) -> dict[str, Any]:
+    raw = summary.raw
+    return {
+        "path": summary.path,
+        "nbytes": summary.nbytes,
+        "file_bytes": summary.file_bytes,
+        "raw": None
+        if raw is None
+        else {
+            "profile": raw.coding.profile,
+            "level_table": raw.coding.level_table,
+            "stored_bytes": raw.stored,
+            "ratio": raw.nbytes / raw.stored,
+            "sha256": raw.sha256,
+        },
+        "neural": None if summary.neural is None else dataclasses.asdict(summary.neural),
+    }

@@ -1,0 +1,57 @@
+"""``ebsdarchive export``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from ebsdarchive.cli.options import LayerOption, PathType, progress_bar, readable_bytes, region
+
+
+@click.command("export")
+@click.argument("archive", type=PathType)
+@click.option("-o", "--output", type=PathType, required=True, help="File: .up1, .up2 or .h5.")
+@LayerOption
+@click.option("--region", type=region, help="First and last column and row, x0,y0:x1,y1.")
+@click.option("--dtype", type=click.Choice(["uint8", "uint16", "float32"]),
+              help="Type to write; by default the measured one.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+def command(archive: str, as_json: bool, **values: Any) -> None:
+    """Write the patterns of ARCHIVE for other software: EDAX up1 and up2, or kikuchipy's h5.
+
+    What a format cannot hold (projection centre, tilts, scaling) goes into a JSON file beside it.
+
+    \b
+    Examples:
+      ebsdarchive export scan.archive.h5 -o scan.up2
+      ebsdarchive export scan.archive.h5 -o smooth.h5 --layer neural --region 0,0:19,9
+    """
+    from ebsdarchive import export
+
+    bar = progress_bar()
+    written = export(archive, progress=bar, **values)
+    bar.end()
+    click.echo(json.dumps(report(written)) if as_json else "\n".join(report(written)["lines"]))
+
+
+def report(written: Any) -> dict[str, Any]:
+    """A written file as plain values, with the lines that a person reads."""
+    rule = written.quantisation
+    lines = [f"{written.path}: {written.count} patterns, {readable_bytes(written.nbytes)}"]
+    if rule.dtype != "float32" and not rule.is_identity:
+        lines.append(f"  scaled: stored = (counts - {rule.offset:g}) * {rule.scale:.6g}")
+    if rule.rounded:
+        lines.append(f"  rounded to {rule.dtype}, {rule.clipped} pixels limited to its range")
+    if written.sidecar is not None:
+        lines.append(f"  geometry and scaling: {written.sidecar}")
+    return {
+        "path": written.path,
+        "patterns": written.count,
+        "bytes": written.nbytes,
+        "quantisation": rule.record(),
+        "sidecar": written.sidecar,
+        "lines": lines,
+    }

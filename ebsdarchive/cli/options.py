@@ -1,0 +1,177 @@
+"""What commands share: option groups, how positions are written, and progress on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+__all__ = [
+    "LayerOption",
+    "PathType",
+    "neural_options",
+    "pair",
+    "pick_neural_options",
+    "positive_or_auto",
+    "progress_bar",
+    "readable_bytes",
+    "region",
+    "vertices",
+]
+
+PathType = click.Path(dir_okay=True)
+
+
+class _Parsed(click.ParamType):
+    """A parameter read by a function that raises ValueError with what it expected."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name, self._parse = name, parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(f"expected {error}, found {value!r}", param, ctx)
+
+
+def _two_numbers(text: str) -> tuple[float, float]:
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError("two numbers x,y") from error
+    return x, y
+
+
+def _positions(text: str) -> list[tuple[float, float]]:
+    try:
+        points = [_two_numbers(part) for part in text.split(":")]
+    except ValueError as error:
+        raise ValueError("positions x0,y0:x1,y1[:x2,y2...]") from error
+    if len(points) < 2:
+        raise ValueError("at least two positions x0,y0:x1,y1")
+    return points
+
+
+def _region(text: str) -> tuple[float, float, float, float]:
+    points = _positions(text)
+    if len(points) != 2:
+        raise ValueError("two corners x0,y0:x1,y1")
+    return (*points[0], *points[1])
+
+
+def _columns_rows(text: str) -> tuple[int, int]:
+    try:
+        columns, rows = (int(part) for part in text.replace("x", ",").split(","))
+    except ValueError as error:
+        raise ValueError("two whole numbers NX,NY") from error
+    return columns, rows
+
+
+def _positive_or_auto(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError("auto or a whole number from 1")
+    return int(text)
+
+
+pair = _Parsed("x,y", _two_numbers)
+vertices = _Parsed("x0,y0:x1,y1", _positions)
+region = _Parsed("x0,y0:x1,y1", _region)
+columns_rows = _Parsed("nx,ny", _columns_rows)
+positive_or_auto = _Parsed("n|auto", _positive_or_auto)
+
+LayerOption = click.option(
+    "--layer", metavar="NAME", help="Layer of patterns: raw, neural, or the name of a restored one."
+)
+
+
+def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a neural fit."""
+    for option in reversed(
+        [
+            click.option("--rank", type=positive_or_auto, default="auto", show_default=True,
+                         help="Components of the field; auto: those above the noise."),
+            click.option("--width", type=positive_or_auto, default="auto", show_default=True,
+                         help="Width of the network; auto: by the size of the scan."),
+            click.option("--target-mae", type=click.FloatRange(0, min_open=True), metavar="PCT",
+                         help="Smallest field with this mean error in % of full range."),
+            click.option("--time", "time_s", type=click.FloatRange(0, min_open=True),
+                         metavar="SECONDS", help="Time to train for."),
+            click.option("--band-weight", type=click.FloatRange(0, min_open=True), default=2.0,
+                         show_default=True, help="Weight of pixels at Kikuchi bands; 1: all alike."),
+            click.option("--mask", type=click.Choice(["auto", "none"]), default="auto",
+                         show_default=True, help="Leave out detector pixels without signal."),
+            click.option("--seed", type=int, default=0, show_default=True,
+                         help="Of all random numbers."),
+            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+                         show_default=True, help="Where to train."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def pick_neural_options(values: dict[str, Any]) -> Any:
+    """Take the options of a neural fit out of a command's parameters."""
+    from ebsdarchive.verbs.fitting import NeuralOptions
+
+    return NeuralOptions(
+        rank=values.pop("rank"),
+        width=values.pop("width"),
+        target_mae_pct=values.pop("target_mae"),
+        time_s=values.pop("time_s"),
+        band_weight=values.pop("band_weight"),
+        mask=values.pop("mask"),
+        seed=values.pop("seed"),
+        device=values.pop("device"),
+    )
+
+
+class _ProgressBar:
+    """One line on stderr that is rewritten on a terminal, and written once per stage elsewhere."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty()
+        self.stage = ""
+        self.begun = self.shown = 0.0
+
+    def __call__(self, stage: str, done: float, total: float, note: str = "") -> None:
+        now = time.monotonic()
+        if stage != self.stage:
+            self.end()
+            self.stage, self.begun, self.shown = stage, now, 0.0
+            if not self.live:
+                click.echo(f"{stage} ...", err=True)
+        if self.live and (now - self.shown > 0.1 or done >= total):
+            self.shown = now
+            part = min(1.0, done / total) if total else 1.0
+            bar = "#" * round(24 * part)
+            text = f"\r{stage:<16} [{bar:<24}] {part:4.0%} {now - self.begun:5.0f} s  {note}"
+            click.echo(text[:110].ljust(110), err=True, nl=False)
+
+    def end(self) -> None:
+        """Finish the line."""
+        if self.live and self.stage:
+            click.echo(err=True)
+        self.stage = ""
+
+
+def progress_bar() -> _ProgressBar:
+    """Progress for a verb, shown on stderr."""
+    return _ProgressBar()
+
+
+def readable_bytes(count: float) -> str:
+    """A number of bytes in decimal units."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError

@@ -1,0 +1,151 @@
+"""``compress``: a vendor's scan becomes an archive with a raw and a neural layer."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ebsdarchive.archive import provenance
+from ebsdarchive.archive.description import write_source
+from ebsdarchive.archive.making import new_archive
+from ebsdarchive.archive.raw import RawSummary, write_raw
+from ebsdarchive.archive.views import write_mean_map
+from ebsdarchive.errors import ArgumentError, OutputError
+from ebsdarchive.formats import open_scan
+from ebsdarchive.scan import Scan
+from ebsdarchive.verbs.fitting import FitSummary, NeuralOptions, add_field, fit_and_write
+from ebsdarchive.verbs.progress import Progress, silent, stage
+
+__all__ = ["CompressSummary", "compress"]
+
+
+@dataclass(frozen=True)
+class CompressSummary:
+    """What `compress` made of a scan."""
+
+    path: str
+    nbytes: int
+    file_bytes: int
+    raw: RawSummary | None
+    neural: FitSummary | None
+
+
+def compress(
+    source: str | os.PathLike[str] | Scan,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    profile: str = "auto",
+    neural: bool = True,
+    drop_raw: bool = False,
+    options: NeuralOptions | None = None,
+    dataset: str | None = None,
+    scan_index: int | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> CompressSummary:
+    """Make an archive of a scan.
+
+    The raw layer is complete and in place before the neural one is fitted, so that an interrupted
+    fit loses nothing and `fit` goes on with it.
+
+    Parameters
+    ----------
+    source
+        A vendor's file, or a `Scan`.
+    output
+        The archive; by default the source's name with ``.archive.h5`` in place of its ending.
+    profile
+        Lossless profile of the raw layer: archive, fast, compat, none, or auto (the smallest).
+    neural, drop_raw
+        Whether to fit a neural layer, and whether to leave the raw patterns out.
+    options
+        Of the neural fit.
+    dataset, scan_index
+        Which scan of a file with several.
+    force
+        Replace an existing archive.
+
+    Raises
+    ------
+    EbsdArchiveError
+        FormatError for a source that cannot be read, OutputError where the archive cannot be
+        written, FitError where the patterns cannot be fitted. An existing file is left as it was.
+    """
+    options = options or NeuralOptions()
+    if drop_raw and not neural:
+        raise ArgumentError(
+            "compress: expected at least one layer, found drop_raw without neural; keep one"
+        )
+    path = _output_path(source, output)
+    if path.exists() and not force:
+        raise OutputError(f"{path}: expected no such file, found one; use --force to replace it")
+    if isinstance(source, Scan):
+        scan = source
+    else:
+        scan = open_scan(source, dataset=dataset, scan_index=scan_index)
+        if path.exists() and os.path.samefile(source, path):
+            raise OutputError(f"{path}: expected another file than the source; choose one with -o")
+    activity = provenance.Activity(
+        "compress",
+        parameters={"profile": profile, "neural": neural, "drop_raw": drop_raw}
+        | (options.recorded() if neural else {}),
+        seed=options.seed if neural else None,
+    )
+    raw = fitted = None
+    with new_archive(
+        path, scan, force=force, progress=stage(progress, "reading back")
+    ) as file:
+        archive = file["archive"]
+        progress("reading source", 0, 1)
+        write_source(archive, scan.source)
+        _record_source(activity, archive, scan)
+        if drop_raw:
+            sha256, means = _survey(scan, stage(progress, "reading source"))
+            fitted = fit_and_write(archive, scan, sha256, options, path, activity, progress)
+        else:
+            raw = write_raw(
+                archive, "raw", scan.patterns, scan.grid, profile, stage(progress, "raw layer")
+            )
+            sha256, means = raw.sha256, raw.means
+            activity.generated["raw"] = raw.sha256
+        write_mean_map(archive, scan.grid, means, sha256)
+        provenance.record(archive, activity)
+    if neural and not drop_raw:
+        fitted = add_field(path, scan, options, activity, progress)
+    return CompressSummary(str(path), scan.nbytes, path.stat().st_size, raw, fitted)
+
+
+def _output_path(
+    source: str | os.PathLike[str] | Scan, output: str | os.PathLike[str] | None
+) -> Path:
+    if output is not None:
+        path = Path(output)
+    elif isinstance(source, Scan):
+        raise ArgumentError("compress: expected an output for a scan in memory, found none")
+    else:
+        path = Path(source).with_suffix(".archive.h5")
+    if path.suffix.lower() not in (".h5", ".hdf5"):
+        raise OutputError(f"{path}: expected a name that ends in .h5, found {path.suffix or 'none'}")
+    return path
+
+
+def _record_source(activity: provenance.Activity, archive: Any, scan: Scan) -> None:
+    digest = archive["source"].attrs.get("file_sha256")
+    if digest is not None and scan.source.path is not None:
+        activity.used[Path(scan.source.path).name] = str(digest)
+
+
+def _survey(scan: Scan, progress: Any) -> tuple[str, np.ndarray]:
+    """Digest of the decoded patterns and the mean of each, where no raw layer gives them."""
+    sha = hashlib.sha256()
+    means = []
+    for _, stop, block in scan.blocks():
+        sha.update(np.ascontiguousarray(block).view(np.uint8).data)
+        means.append(block.mean(axis=(1, 2), dtype=np.float64))
+        progress(stop, scan.grid.size)
+    return sha.hexdigest(), np.concatenate(means)

@@ -1,0 +1,261 @@
+"""``query``: patterns anywhere in the scan, between the measured points too."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ebsdarchive.archive.file import Archive, open_archive
+from ebsdarchive.errors import ArgumentError, GeometryError
+from ebsdarchive.formats.writers import Written, write_patterns
+from ebsdarchive.geometry import Grid, grid_positions, path_positions
+from ebsdarchive.scan import Patterns
+from ebsdarchive.verbs.exporting import layer_range, origin_of, select
+from ebsdarchive.verbs.progress import Progress, silent, stage
+
+__all__ = ["query", "read_positions"]
+
+
+def query(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    point: tuple[float, float] | None = None,
+    points: npt.ArrayLike | None = None,
+    along: npt.ArrayLike | None = None,
+    samples: int | None = None,
+    spacing: float | None = None,
+    corners: tuple[float, float, float, float] | None = None,
+    shape: tuple[int, int] | None = None,
+    upsample: int | None = None,
+    layer: str | None = None,
+    unit: Literal["step", "um"] = "step",
+    dtype: str | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> npt.NDArray[np.float32] | Written:
+    """Patterns at given positions of the scan.
+
+    Exactly one of `point`, `points`, `along`, `corners` (with `shape`) and `upsample` says where.
+    The neural layer is asked unless another is named. A layer of stored patterns gives its
+    patterns at the measured points, and between them the bilinear mix of the four around (square
+    grids only).
+
+    Parameters
+    ----------
+    output
+        File to write: h5 (kikuchipy), npz, nc, up1, up2, png or tif. None returns the patterns.
+    point, points
+        (x, y), or (m, 2) of them.
+    along, samples, spacing
+        (m, 2) vertices of a path, and the number or the distance of positions along it.
+    corners, shape
+        (x0, y0, x1, y1) of a raster, and its (rows, columns).
+    upsample
+        The whole scan with steps of 1 / `upsample`.
+    unit
+        Of all positions and of `spacing`: scan steps, or µm.
+    dtype
+        "uint8", "uint16" or "float32"; by default float32, or what the format holds.
+
+    Returns
+    -------
+    (m, sy, sx) ndarray of float32, in counts; or `Written`.
+
+    Raises
+    ------
+    GeometryError
+        If a position is outside the scan, or `unit` is um and the step is not known.
+    """
+    archive = open_archive(path)
+    name = layer or ("neural" if "neural" in archive.layers else archive.pattern_layers[0])
+    scale = _scale(archive, unit)
+    given = [w for w in (point, points, along, corners, upsample) if w is not None]
+    if len(given) != 1:
+        raise ArgumentError(
+            f"query: expected one of point, points, path, grid and upsample, found {len(given)}"
+        )
+    if (shape is None) != (corners is None):
+        raise ArgumentError("query: expected a grid together with its shape, found one of them")
+    if along is None and (samples is not None or spacing is not None):
+        raise ArgumentError("query: expected samples and spacing together with a path")
+    grid_um = (archive.grid.step_x_um, archive.grid.step_y_um)
+    if point is not None or points is not None:
+        xy = np.atleast_2d(np.asarray(point if point is not None else points, np.float64)) * scale
+        grid = Grid("square", len(xy), 1)
+    elif along is not None:
+        vertices = np.asarray(along, np.float64)
+        xy = path_positions(vertices, samples, spacing) * scale
+        grid = Grid("square", len(xy), 1, _path_step_um(xy, grid_um))
+    elif corners is not None and shape is not None:
+        x0, y0, x1, y1 = corners
+        xy = grid_positions((x0, y0), (x1, y1), shape) * scale
+        grid = _raster(xy, shape, grid_um)
+    else:
+        assert upsample is not None
+        if upsample < 1:
+            raise ArgumentError(f"upsample: expected a whole number from 1, found {upsample}")
+        x_max, y_max = archive.grid.extent
+        fine = (int(y_max * upsample) + 1, int(x_max * upsample) + 1)
+        ends = ((fine[1] - 1) / upsample, (fine[0] - 1) / upsample)
+        xy = grid_positions((0.0, 0.0), ends, fine)
+        grid = _raster(xy, fine, grid_um)
+    archive.grid.require_inside(xy)
+    patterns = _sampler(archive, name, xy)
+    if output is None:
+        return np.asarray(patterns.read(0, len(xy)), dtype=np.float32)
+    nearest = archive.grid.indices_of(xy)
+    scan = select(archive.scan(name), patterns, grid, nearest)
+    overview = None
+    if os.fspath(output).lower().endswith(".png") and "maps/mean_intensity" in archive.layers:
+        overview = (archive.map("mean_intensity"), archive.grid.extent)
+    return write_patterns(
+        scan,
+        output,
+        positions=xy,
+        measured_dtype=archive.dtype,
+        dtype=dtype,
+        intensity_range=layer_range(archive, name),
+        origin=origin_of(archive, name),
+        overview=overview if archive.grid.size > 1 else None,
+        force=force,
+        progress=stage(progress, "querying"),
+    )
+
+
+def read_positions(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
+    """(m, 2) positions from a CSV file with the columns x and y, with or without a header.
+
+    Raises
+    ------
+    ArgumentError
+        If a line does not begin with two numbers; it names the line.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ArgumentError(f"{file}: expected a CSV file of positions, found none")
+    rows: list[tuple[float, float]] = []
+    columns = (0, 1)
+    with file.open(newline="", encoding="utf-8-sig") as lines:
+        for number, line in enumerate(csv.reader(lines), start=1):
+            if not line or line[0].lstrip().startswith("#"):
+                continue
+            names = [cell.strip().lower() for cell in line]
+            if not rows and "x" in names and "y" in names:
+                columns = (names.index("x"), names.index("y"))
+                continue
+            try:
+                rows.append((float(line[columns[0]]), float(line[columns[1]])))
+            except (ValueError, IndexError) as error:
+                raise ArgumentError(
+                    f"{file}: line {number}: expected x,y, found {','.join(line)!r}"
+                ) from error
+    if not rows:
+        raise ArgumentError(f"{file}: expected positions x,y, found none")
+    return np.array(rows)
+
+
+def _scale(archive: Archive, unit: str) -> npt.NDArray[np.float64]:
+    """(2,) factor from `unit` to steps along x and y."""
+    if unit == "step":
+        return np.ones(2)
+    if unit != "um":
+        raise ArgumentError(f"unit: expected step or um, found {unit!r}")
+    steps = (archive.grid.step_x_um, archive.grid.step_y_um)
+    if None in steps:
+        raise GeometryError(
+            f"{archive.path}: expected a known step for positions in um, found none in the source; "
+            f"give positions in steps"
+        )
+    return 1.0 / np.array(steps, dtype=np.float64)
+
+
+def _path_step_um(xy: npt.NDArray, step_um: tuple[float | None, float | None]) -> float | None:
+    if None in step_um or len(xy) < 2:
+        return None
+    return float(np.hypot(*((xy[1] - xy[0]) * np.array(step_um, np.float64)))) or None
+
+
+def _raster(
+    xy: npt.NDArray, shape: tuple[int, int], step_um: tuple[float | None, float | None]
+) -> Grid:
+    """The grid of a raster of positions, with its steps in µm where they are known."""
+    ny, nx = shape
+    points = xy.reshape(ny, nx, 2)
+    dx = abs(points[0, 1, 0] - points[0, 0, 0]) if nx > 1 else 0.0
+    dy = abs(points[1, 0, 1] - points[0, 0, 1]) if ny > 1 else 0.0
+    step_x, step_y = step_um
+    return Grid(
+        "square", nx, ny, (step_x * dx or None) if step_x else None,
+        (step_y * dy or None) if step_y else None,
+    )
+
+
+def _sampler(archive: Archive, layer: str, xy: npt.NDArray[np.float64]) -> Patterns:
+    """Patterns of a layer at any positions, read on demand."""
+    if layer == "neural":
+        from ebsdarchive.neural.storage import read_field
+
+        return _FieldAt(read_field(archive.path), xy, archive.pattern_shape)
+    return _Interpolated(archive, archive.patterns(layer), xy)
+
+
+class _FieldAt:
+    """A neural field at positions."""
+
+    def __init__(self, field, xy: npt.NDArray[np.float64], shape: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
+        self.field, self.xy = field, xy
+        self.shape = (len(xy), *shape)
+        self.dtype = np.dtype(np.float32)
+
+    def read(self, start: int, stop: int) -> npt.NDArray:
+        return self.field.patterns(self.xy[start:stop])
+
+
+class _Interpolated:
+    """Stored patterns: as measured at the points, and bilinear between them on square grids."""
+
+    def __init__(
+        self, archive: Archive, patterns: Patterns, xy: npt.NDArray[np.float64]
+    ) -> None:
+        self.patterns, self.grid = patterns, archive.grid
+        self.shape = (len(xy), *patterns.shape[1:])
+        self.nearest = self.grid.indices_of(xy)
+        at = self.grid.positions_at(self.nearest)
+        self.exact = np.abs(at - xy).max(axis=1) < 1e-9
+        if not self.exact.all() and self.grid.is_hexagonal:
+            raise GeometryError(
+                f"{archive.path}: expected measured points of the hexagonal grid for a layer of "
+                f"stored patterns, found ({xy[~self.exact][0][0]:g}, {xy[~self.exact][0][1]:g}); "
+                f"ask the neural layer for points between"
+            )
+        self.xy = xy
+        self.dtype = patterns.dtype if self.exact.all() else np.dtype(np.float32)
+
+    def read(self, start: int, stop: int) -> npt.NDArray:
+        return np.stack([self._at(i) for i in range(start, stop)])
+
+    def _at(self, i: int) -> npt.NDArray:
+        if self.exact[i]:
+            index = int(self.nearest[i])
+            return self.patterns.read(index, index + 1)[0].astype(self.dtype, copy=False)
+        nx, ny = self.grid.n_columns, self.grid.n_rows
+        x, y = self.xy[i]
+        column, row = min(int(x), max(nx - 2, 0)), min(int(y), max(ny - 2, 0))
+        fx, fy = x - column, y - row
+        out = np.zeros(self.shape[1:], np.float32)
+        for r, c, weight in (
+            (row, column, (1 - fy) * (1 - fx)),
+            (row, column + 1, (1 - fy) * fx),
+            (row + 1, column, fy * (1 - fx)),
+            (row + 1, column + 1, fy * fx),
+        ):
+            if weight > 0:
+                index = r * nx + c
+                out += np.float32(weight) * self.patterns.read(index, index + 1)[0]
+        return out
