@@ -1,0 +1,225 @@
+"""Grains: a Laguerre tessellation of the scan with known orientations and boundaries.
+
+All lengths are in steps along x. Knows nothing about patterns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import pi, radians, sqrt
+
+import numpy as np
+import numpy.typing as npt
+
+from ebsdarchive.errors import ArgumentError
+from ebsdarchive.geometry import Grid
+
+__all__ = ["Microstructure", "own_weight", "polycrystal", "uniform_quaternions"]
+
+NEIGHBOURS = 6
+POINTS_AT_ONCE = 1 << 17
+NEGLIGIBLE = 1e-3
+
+
+@dataclass(frozen=True)
+class Microstructure:
+    """What is true at each of the n points of a simulated scan.
+
+    Parameters
+    ----------
+    quaternions
+        (n, 4) orientation of the grain at the point, sample to crystal, scalar first.
+    grain_id
+        (n,) int32, from 0.
+    boundary_distance
+        (n,) float32 distance to the nearest boundary in steps; infinite in a single crystal.
+    mixed_points
+        (m,) ascending indices of the points whose pattern holds a share of a second grain.
+    mixed_weights
+        (m,) float32 share of the point's own grain, 0.5 … 1.
+    mixed_quaternions
+        (m, 4) orientation of the second grain, continued to the point.
+    """
+
+    quaternions: npt.NDArray[np.float64]
+    grain_id: npt.NDArray[np.int32]
+    boundary_distance: npt.NDArray[np.float32]
+    mixed_points: npt.NDArray[np.int64]
+    mixed_weights: npt.NDArray[np.float32]
+    mixed_quaternions: npt.NDArray[np.float64]
+
+
+def polycrystal(
+    grid: Grid, grains: int, seed: int, gradient_deg: float = 1.0, mixing_width: float = 0.4
+) -> Microstructure:
+    """Fill a grid with randomly oriented grains.
+
+    Parameters
+    ----------
+    grains
+        Number of grains, each with one point at least.
+    gradient_deg
+        Spread of the orientations in a grain: each point lies within half of it of the grain's
+        mean orientation.
+    mixing_width
+        Standard deviation of the interaction volume in steps, see `own_weight`.
+
+    Raises
+    ------
+    ArgumentError
+        If there are more grains than points, or a number is negative.
+    """
+    if not 1 <= grains <= grid.size:
+        raise ArgumentError(f"grains: expected 1 to {grid.size} (points), found {grains}")
+    for name, value in (("gradient_deg", gradient_deg), ("mixing_width", mixing_width)):
+        if not 0 <= value < np.inf:
+            raise ArgumentError(f"{name}: expected a number of at least 0, found {value}")
+    if seed < 0:
+        raise ArgumentError(f"seed: expected an integer of at least 0, found {seed}")
+    rng = np.random.default_rng([seed, 0])
+    points = _points(grid)
+    seeds = points[rng.choice(grid.size, grains, replace=False)]
+    grain_id, neighbour, distance = _laguerre_cells(points, seeds, rng)
+    field = _RotationField(points, seeds, grain_id, radians(gradient_deg / 2), rng)
+    mean = uniform_quaternions(grains, rng)
+    weight = own_weight(distance, mixing_width)
+    mixed = np.flatnonzero(weight < 1 - NEGLIGIBLE)
+    second = neighbour[mixed]
+    return Microstructure(
+        quaternions=_product(field.at(points, grain_id), mean[grain_id]),
+        grain_id=grain_id,
+        boundary_distance=distance.astype(np.float32),
+        mixed_points=mixed,
+        mixed_weights=weight[mixed].astype(np.float32),
+        mixed_quaternions=_product(field.at(points[mixed], second), mean[second]),
+    )
+
+
+def own_weight(distance: npt.ArrayLike, width: float) -> npt.NDArray[np.float64]:
+    """Share of its own grain in the pattern of a point at `distance` from a straight boundary.
+
+    The interaction volume is a Gaussian of standard deviation `width`: 1/2 at the boundary, 0.84
+    one width away from it.
+    """
+    from scipy.special import ndtr
+
+    distance = np.asarray(distance, dtype=np.float64)
+    return ndtr(distance / width) if width > 0 else np.ones_like(distance)
+
+
+def uniform_quaternions(n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """(n, 4) unit quaternions, uniformly distributed over all rotations."""
+    quaternions = rng.standard_normal((n, 4))
+    return quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)
+
+
+def _points(grid: Grid) -> npt.NDArray[np.float64]:
+    """(n, 2) positions (x, y), both in steps along x."""
+    points = grid.positions()
+    if grid.step_x_um is not None and grid.step_y_um is not None:
+        points[:, 1] *= grid.step_y_um / grid.step_x_um
+    elif grid.is_hexagonal:
+        points[:, 1] *= sqrt(3) / 2
+    return points
+
+
+def _laguerre_cells(
+    points: npt.NDArray[np.float64], seeds: npt.NDArray[np.float64], rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+    """(n,) cell of each point, (n,) cell behind its nearest boundary, (n,) distance to that.
+
+    A cell holds the points whose power |p - s|² - w is smallest for its seed s. With
+    sqrt(w_max - w) as a third coordinate of the seeds, that is the nearest seed. No weight exceeds
+    the square of the distance to the next seed, so that every seed lies in its own cell.
+    """
+    from scipy.spatial import cKDTree
+
+    n_seeds = len(seeds)
+    if n_seeds == 1:
+        none = np.zeros(len(points), np.int32)
+        return none, none, np.full(len(points), np.inf)
+    to_next = cKDTree(seeds).query(seeds, k=2)[0][:, 1]
+    weights = (0.9 * rng.random(n_seeds) * to_next) ** 2
+    tree = cKDTree(np.column_stack([seeds, np.sqrt(weights.max() - weights)]))
+    cell = np.empty(len(points), np.int32)
+    neighbour = np.empty(len(points), np.int32)
+    distance = np.empty(len(points))
+    for start in range(0, len(points), POINTS_AT_ONCE):
+        part = slice(start, start + POINTS_AT_ONCE)
+        flat = np.column_stack([points[part], np.zeros(len(points[part]))])
+        far, near = tree.query(flat, k=min(n_seeds, NEIGHBOURS))
+        between = np.linalg.norm(seeds[near[:, 1:]] - seeds[near[:, :1]], axis=2)
+        to_boundary = (far[:, 1:] ** 2 - far[:, :1] ** 2) / (2 * between)
+        closest = to_boundary.argmin(axis=1)[:, None]
+        cell[part] = near[:, 0]
+        neighbour[part] = np.take_along_axis(near[:, 1:], closest, axis=1)[:, 0]
+        distance[part] = np.take_along_axis(to_boundary, closest, axis=1)[:, 0]
+    return cell, neighbour, distance
+
+
+class _RotationField:
+    """A smooth small rotation in each grain: linear in one direction plus one slow wave.
+
+    Centred and scaled so that its mean over the grain's points is zero and its largest angle is
+    `largest` (rad).
+    """
+
+    def __init__(
+        self,
+        points: npt.NDArray[np.float64],
+        seeds: npt.NDArray[np.float64],
+        grain_id: npt.NDArray[np.int32],
+        largest: float,
+        rng: np.random.Generator,
+    ) -> None:
+        n_grains = len(seeds)
+        self._seeds = seeds
+        self._radius = sqrt(len(points) / (pi * n_grains))
+        angle = rng.uniform(0, 2 * pi, (2, n_grains, 1))
+        self._along, self._wave = np.concatenate([np.cos(angle), np.sin(angle)], axis=2)
+        self._wave *= rng.uniform(0.5, 1.0, (n_grains, 1)) * pi
+        self._phase = rng.uniform(0, 2 * pi, n_grains)
+        axes = rng.standard_normal((2, n_grains, 3))
+        self._linear_axis, wave_axis = axes / np.linalg.norm(axes, axis=2, keepdims=True)
+        self._wave_axis = 0.4 * wave_axis
+        self._centre = np.zeros((n_grains, 3))
+        self._scale = np.ones((n_grains, 1))
+        vectors = self._vectors(points, grain_id)
+        count = np.bincount(grain_id, minlength=n_grains)
+        for axis in range(3):
+            total = np.bincount(grain_id, vectors[:, axis], minlength=n_grains)
+            self._centre[:, axis] = total / count
+        span = np.zeros(n_grains)
+        np.maximum.at(span, grain_id, np.linalg.norm(vectors - self._centre[grain_id], axis=1))
+        self._scale[:, 0] = largest / np.where(span > 0, span, np.inf)
+
+    def at(
+        self, points: npt.NDArray[np.float64], grain_id: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float64]:
+        """(n, 4) unit quaternions of the rotation that the grains have at the points."""
+        vectors = self._vectors(points, grain_id)  # (n, 3) axis times angle
+        angle = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.hstack([np.cos(angle / 2), vectors * np.sinc(angle / (2 * pi)) / 2])
+
+    def _vectors(
+        self, points: npt.NDArray[np.float64], grain_id: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float64]:
+        r = (points - self._seeds[grain_id]) / self._radius
+        linear = (self._along[grain_id] * r).sum(axis=1, keepdims=True)
+        wave = np.sin((self._wave[grain_id] * r).sum(axis=1) + self._phase[grain_id])[:, None]
+        vectors = linear * self._linear_axis[grain_id] + wave * self._wave_axis[grain_id]
+        return (vectors - self._centre[grain_id]) * self._scale[grain_id]
+
+
+def _product(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(n, 4) Hamilton products p q: first q, then p."""
+    a, b, c, d = p.T
+    e, f, g, h = q.T
+    return np.column_stack(
+        [
+            a * e - b * f - c * g - d * h,
+            a * f + b * e + c * h - d * g,
+            a * g - b * h + c * e + d * f,
+            a * h + b * g - c * f + d * e,
+        ]
+    )
