@@ -37,8 +37,7 @@ def write_views(file: h5py.File, scan: Scan) -> None:
     if raw is not None and raw.attrs["level_table"] == "none":
         write_kikuchipy_layout(file, scan, raw["patterns"])
     else:
-        reason = "no raw patterns" if raw is None else "raw patterns stored with a level table"
-        _write_text(file, "manufacturer", f"ebsdarchive ({reason}: run ebsdarchive export)")
+        _write_text(file, "manufacturer", "ebsdarchive")
         _write_text(file, "version", KIKUCHIPY_LAYOUT_VERSION)
     _write_nexus(file, scan.grid)
     _write_root(file)

@@ -142,7 +142,7 @@ def _write(
         config={"options": options.recorded(), "network": result.tensors.config, "log": log},
     )
     activity.generated["neural"] = digest
-    activity.device = log["device"]
+    activity.device = log.get("training", {}).get("device", "cpu")
     errors = result.errors
     return FitSummary(
         rank=len(result.tensors.basis) + 1,
@@ -151,7 +151,7 @@ def _write(
         mae_pct=errors.mae_pct,
         worst_index=errors.worst_index,
         worst_mae_counts=errors.worst_mae_counts,
-        device=log["device"],
+        device=activity.device,
         seconds=float(sum(log["seconds"].values())),
         notes=tuple(log.get("notes", ())),
     )

@@ -1,0 +1,1 @@
+"""What is computed from patterns: Hough indexing and the deviation between orientations."""
