@@ -46,9 +46,7 @@ def _phase(phase_id: int, phase: Any) -> Phase:
     )
 
 
-def to_crystal_map(
-    orientations: Orientations, phases: tuple[Phase, ...], grid: Grid
-) -> Any:
+def to_crystal_map(orientations: Orientations, phases: tuple[Phase, ...], grid: Grid) -> Any:
     """A CrystalMap with one entry per point, positions in µm (steps where the step is unknown)."""
     from diffpy.structure import Lattice, Structure
     from orix.crystal_map import CrystalMap, PhaseList
@@ -65,8 +63,9 @@ def to_crystal_map(
             point_group=None if phase.space_group else phase.point_group,
             structure=structure,
         )
-    quaternions = np.where(np.isnan(orientations.quaternions), [1.0, 0, 0, 0],
-                           orientations.quaternions)
+    quaternions = np.where(
+        np.isnan(orientations.quaternions), [1.0, 0, 0, 0], orientations.quaternions
+    )
     return CrystalMap(
         rotations=Rotation(quaternions),
         phase_id=orientations.phase_id,

@@ -151,7 +151,7 @@ class Grid:
         return np.where(extent > 0, 2.0 * np.asarray(xy) / span - 1.0, 0.0)
 
     def to_map(self, values: npt.NDArray) -> npt.NDArray:
-        """(size, …) values to (n_rows, n_columns, …); missing places of short rows hold NaN or 0."""
+        """(size, …) values as (n_rows, n_columns, …), with NaN or 0 behind the end of short rows."""
         values = np.asarray(values)
         if self.n_columns_even is None or self.n_columns_even == self.n_columns:
             return values.reshape(self.n_rows, self.n_columns, *values.shape[1:])

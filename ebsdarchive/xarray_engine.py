@@ -50,7 +50,9 @@ class EbsdArchiveBackend(BackendEntrypoint):
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Whether a file is an archive, by what its root says."""
-        if not isinstance(filename_or_obj, str | os.PathLike) or not os.path.isfile(filename_or_obj):
+        if not isinstance(filename_or_obj, str | os.PathLike) or not os.path.isfile(
+            filename_or_obj
+        ):
             return False
         try:
             with h5py.File(filename_or_obj, "r") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,17 +113,28 @@ def hough_index(
 
 
 def index_file(
-    path: str | Path, scan: Scan, *, static_background: npt.NDArray | None = None
+    path: str | Path,
+    scan: Scan,
+    *,
+    static_background: npt.NDArray | None = None,
+    points: npt.NDArray[np.int64] | None = None,
 ) -> Indexed:
     """Index a pattern file that other software reads: kikuchipy opens it, without this package.
 
-    `scan` gives what the file may not hold: projection centre, tilts, phase, background.
+    Parameters
+    ----------
+    scan
+        Gives what the file may not hold: projection centre, tilts, phase, background.
+    points
+        (m,) indices of the patterns to index; all by default.
     """
     import kikuchipy
 
     with _quiet():
         signal = kikuchipy.load(str(path))
     patterns = np.asarray(signal.data).reshape(-1, *signal.data.shape[-2:])
+    if points is not None:
+        patterns = patterns[points]
     return hough_index(patterns, scan, static_background=static_background)
 
 
@@ -131,6 +143,7 @@ def _index(signal: Any, phase: Phase) -> Indexed:
     from orix.crystal_map import Phase as OrixPhase
     from orix.crystal_map import PhaseList
 
+    assert phase.lattice is not None
     crystal = OrixPhase(
         name=phase.name,
         space_group=phase.space_group,
@@ -180,7 +193,7 @@ def compare_orientations(
 
 
 @contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
+def _quiet() -> Iterator[None]:
     """Keep the libraries' warnings and prints to themselves."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import h5py
 
@@ -61,11 +62,11 @@ def check_schema(path: str | os.PathLike[str]) -> list[str]:
         archive_group(file)
         symbols: dict[str, int] = {}
         faults = check_node(file["archive/scan"], "scan", symbols) if "archive/scan" in file else []
-        faults += [
-            fault for fault in check_node(file["/"], "root", symbols) if fault not in faults
-        ]
+        faults += [fault for fault in check_node(file["/"], "root", symbols) if fault not in faults]
         if not {"raw", "neural"} & set(file["archive"]):
-            faults.append("/archive: expected at least one of the layers raw and neural, found none")
+            faults.append(
+                "/archive: expected at least one of the layers raw and neural, found none"
+            )
     return faults
 
 
@@ -131,7 +132,7 @@ def _check(archive: h5py.Group, name: str, faults: list[str]) -> None:
         )
 
 
-def _guarded(faults: list[str], where: str, call: Callable):  # type: ignore[no-untyped-def]
+def _guarded(faults: list[str], where: str, call: Callable[[], Any]) -> Any:
     """The result of `call`; what it raises on damaged bytes becomes a fault."""
     try:
         return call()
@@ -157,5 +158,3 @@ def survivors(report: Report) -> list[str]:
         for name, faults in report.layers.items()
         if not faults and name.split("/")[0] in ("raw", "neural", "restored")
     ]
-
-

@@ -46,9 +46,7 @@ def write_scan(archive: h5py.Group, scan: Scan) -> None:
             for phase in scan.phases:
                 values = asdict(phase)
                 lattice = values.pop("lattice")
-                with new_node(
-                    phases, str(phase.phase_id), "phase", values, {"lattice": lattice}
-                ):
+                with new_node(phases, str(phase.phase_id), "phase", values, {"lattice": lattice}):
                     pass
         if scan.orientations is not None:
             _write_orientations(group, scan.orientations)

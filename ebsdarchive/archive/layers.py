@@ -74,8 +74,9 @@ def layer_node(archive: h5py.Group, name: str) -> h5py.Group:
     if name not in names and f"restored/{name}" in names:
         name = f"restored/{name}"
     if name not in names:
+        found = ", ".join(names) or "none"
         raise MissingLayerError(
-            f"{archive.file.filename}: expected a layer {name!r}, found {', '.join(names) or 'none'}"
+            f"{archive.file.filename}: expected a layer {name!r}, found {found}"
         )
     return archive[name]
 
@@ -147,8 +148,9 @@ def write_model(
         "config": json.dumps(config, sort_keys=True),
         "card": None if card is None else json.dumps(card, sort_keys=True),
     }
-    with new_node(container(archive, "models"), name, "model", attributes) as node, new_node(
-        node, "tensors", "tensors", {}, dict(tensors)
+    with (
+        new_node(container(archive, "models"), name, "model", attributes) as node,
+        new_node(node, "tensors", "tensors", {}, dict(tensors)),
     ):
         pass
 

@@ -47,15 +47,17 @@ def new_archive(
     progress
         Told (patterns, of all) during the read-back.
     """
-    with replacing(path, force=force, check=lambda p: read_back(p, ["raw"], progress)) as temporary:
-        with open_for_writing(temporary) as file:
-            archive = file.create_group("archive")
-            archive.attrs["encoding-type"] = "archive"
-            archive.attrs["encoding-version"] = CURRENT_VERSION
-            archive.attrs["archive_id"] = archive_id or str(uuid.uuid4())
-            description.write_scan(archive, scan)
-            yield file
-            write_views(file, scan)
+    with (
+        replacing(path, force=force, check=_reading_back(["raw"], progress)) as temporary,
+        open_for_writing(temporary) as file,
+    ):
+        archive = file.create_group("archive")
+        archive.attrs["encoding-type"] = "archive"
+        archive.attrs["encoding-version"] = CURRENT_VERSION
+        archive.attrs["archive_id"] = archive_id or str(uuid.uuid4())
+        description.write_scan(archive, scan)
+        yield file
+        write_views(file, scan)
 
 
 @contextmanager
@@ -72,18 +74,19 @@ def adding_layers(
         Layers that the caller writes; those of them that exist are removed first.
     """
     before = Archive(path)
-    with replacing(
-        path, start_from_target=True, check=lambda p: read_back(p, names, progress)
-    ) as temporary:
-        with h5py.File(temporary, "r+", libver=LIBVER) as file:
-            archive = archive_group(file)
-            for name in names:
-                if name in archive:
-                    del archive[name]
-            yield file
-            if set(before.layers) - set(names) - set(layers.layer_names(archive)):
-                raise ArchiveError(f"{before.path}: a layer was lost while adding {names}")
-            write_views(file, description.read_scan(archive, before.patterns()))
+    check = _reading_back(names, progress)
+    with (
+        replacing(path, start_from_target=True, check=check) as temporary,
+        h5py.File(temporary, "r+", libver=LIBVER) as file,
+    ):
+        archive = archive_group(file)
+        for name in names:
+            if name in archive:
+                del archive[name]
+        yield file
+        if set(before.layers) - set(names) - set(layers.layer_names(archive)):
+            raise ArchiveError(f"{before.path}: a layer was lost while adding {names}")
+        write_views(file, description.read_scan(archive, before.patterns()))
 
 
 @contextmanager
@@ -96,34 +99,39 @@ def copied_archive(
     progress: Progress | None = None,
 ) -> Iterator[h5py.File]:
     """Make an archive of some layers of another one; yields the open file before it is sealed."""
-    with replacing(
-        output, force=force, check=lambda p: read_back(p, names, progress)
-    ) as temporary:
-        with open_for_reading(archive.path) as old, open_for_writing(temporary) as file:
-            source = archive_group(old)
-            target = file.create_group("archive")
-            for key in source.attrs:
-                target.attrs[key] = source.attrs[key]
-            for name in ("scan", "source", "provenance"):
-                old.copy(source[name], target, name=name)
-            for name in names:
-                layers.copy_layer(source, target, name)
-            yield file
-            write_views(file, description.read_scan(target, archive.patterns()))
+    with (
+        replacing(output, force=force, check=_reading_back(names, progress)) as temporary,
+        open_for_reading(archive.path) as old,
+        open_for_writing(temporary) as file,
+    ):
+        source = archive_group(old)
+        target = file.create_group("archive")
+        for key in source.attrs:
+            target.attrs[key] = source.attrs[key]
+        for name in ("scan", "source", "provenance"):
+            old.copy(source[name], target, name=name)
+        for name in names:
+            layers.copy_layer(source, target, name)
+        yield file
+        write_views(file, description.read_scan(target, archive.patterns()))
 
 
-def read_back(path: Path, names: list[str], progress: Progress | None = None) -> None:
-    """Check a file that was just written: its structure, and the pattern layers in `names`."""
-    faults = check_structure(path)
-    with open_for_reading(path) as file:
-        present = [name for name in names if name in file["archive"]]
-    for name in present:
-        if name == "raw":
-            faults += check_blocks(str(path), "/archive/raw", progress)
-        elif name.startswith("restored/"):
-            faults += check_blocks(str(path), f"/archive/{name}/patterns", progress)
-    if faults:
-        raise CorruptionError(
-            f"{path}: expected to read back what was written, found {len(faults)} faults, first "
-            f"{faults[0]}; nothing was changed"
-        )
+def _reading_back(names: list[str], progress: Progress | None) -> Callable[[Path], None]:
+    """The check of a file that was just written: its structure, and the pattern layers `names`."""
+
+    def check(path: Path) -> None:
+        faults = check_structure(path)
+        with open_for_reading(path) as file:
+            present = [name for name in names if name in file["archive"]]
+        for name in present:
+            if name == "raw":
+                faults += check_blocks(str(path), "/archive/raw", progress)
+            elif name.startswith("restored/"):
+                faults += check_blocks(str(path), f"/archive/{name}/patterns", progress)
+        if faults:
+            raise CorruptionError(
+                f"{path}: expected to read back what was written, found {len(faults)} faults, "
+                f"first {faults[0]}; nothing was changed"
+            )
+
+    return check

@@ -136,8 +136,8 @@ def unreadable(dataset: h5py.Dataset, error: OSError) -> CorruptionError:
     """The error for stored bytes that HDF5 cannot give back."""
     reason = str(error).splitlines()[0]
     return CorruptionError(
-        f"{dataset.file.filename}: {dataset.name}: expected readable data, found damage ({reason}); "
-        f"run `ebsdarchive verify --data` to see which layers survive"
+        f"{dataset.file.filename}: {dataset.name}: expected readable data, found damage "
+        f"({reason}); run `ebsdarchive verify --data` to see which layers survive"
     )
 
 
@@ -194,7 +194,8 @@ def node_digest(group: h5py.Group, skip: frozenset[str] = frozenset()) -> str:
     sha = hashlib.sha256()
     _digest_attributes(sha, group, "")
     blocks = _block_datasets(group)
-    datasets, groups = [], []
+    datasets: list[tuple[str, h5py.Dataset]] = []
+    groups: list[tuple[str, h5py.Group]] = []
     for name in sorted(group, key=lambda text: text.encode("utf-8")):
         if f"{group.name.rstrip('/')}/{name}" not in skip:
             item = group[name]
@@ -271,13 +272,13 @@ def check_node(group: h5py.Group, kind_name: str, symbols: dict[str, int]) -> li
             if attribute.required:
                 faults.append(f"{at}: required, but missing")
             continue
-        value = plain(group.attrs[attribute.name])
+        value: Any = plain(group.attrs[attribute.name])
         expected = _HDF5_TYPES[attribute.type]
         if not isinstance(value, expected) and not (expected is float and isinstance(value, int)):
             faults.append(f"{at}: expected {attribute.type}, found {value!r}")
         elif attribute.choices and value not in attribute.choices:
             faults.append(f"{at}: expected one of {', '.join(attribute.choices)}, found {value!r}")
-        elif attribute.symbol and symbols.setdefault(attribute.symbol, value) != value:
+        elif attribute.symbol and symbols.setdefault(attribute.symbol, int(value)) != value:
             faults.append(f"{at}: expected {symbols[attribute.symbol]}, found {value}")
     local = dict(symbols)
     for spec in kind.datasets.values():

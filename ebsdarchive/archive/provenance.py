@@ -73,7 +73,7 @@ class Activity:
                 entities[entity] = {"ea:sha256": digest, "prov:label": name}
                 key = f"_:{relation}{len(relations[relation])}"
                 relations[relation][key] = {"prov:activity": activity, "prov:entity": entity}
-        details = {
+        details: dict[str, Any] = {
             "prov:startTime": self.started.isoformat(),
             "prov:endTime": datetime.now(UTC).isoformat(),
             "prov:label": self.command,
@@ -112,9 +112,7 @@ def record(archive: h5py.Group, activity: Activity) -> None:
 
 def activities(archive: h5py.Group) -> list[dict[str, Any]]:
     """The PROV-JSON documents of all activities, oldest first."""
-    nodes = sorted(
-        archive["provenance"].values(), key=lambda node: attributes_of(node)["started"]
-    )
+    nodes = sorted(archive["provenance"].values(), key=lambda node: attributes_of(node)["started"])
     return [json.loads(plain(read_array(node["prov"]))) for node in nodes]
 
 

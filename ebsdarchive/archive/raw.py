@@ -1,4 +1,4 @@
-"""The raw layer: writing patterns bit-exactly, reading them back, and proving that they are right."""
+"""The raw layer: writes patterns bit-exactly, reads them back, and proves that they are right."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def write_raw(
         "archive", "fast", "compat", "none", or "auto": the smallest on 64 patterns spread over the
         scan.
     """
-    n, sy, sx = patterns.shape
+    _, sy, sx = patterns.shape
     block_length = grid.block_length(sy * sx * patterns.dtype.itemsize)
     codings = rank_codings(_sample(patterns), profile, block_length)
     for i, (coding, _) in enumerate(codings):
@@ -128,9 +128,7 @@ def write_raw(
             complete = _levels_of_scan(patterns, grid)
             if complete is None or len(complete) > 1 + np.iinfo(coding.dtype).max:
                 continue
-            coding = Coding(
-                coding.profile, coding.dtype, coding.chunk_patterns, "scan", complete
-            )
+            coding = Coding(coding.profile, coding.dtype, coding.chunk_patterns, "scan", complete)
         try:
             return _write_coded(parent, name, patterns, grid, coding, block_length, progress)
         except TooManyLevelsError:

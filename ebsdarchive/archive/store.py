@@ -118,9 +118,7 @@ def open_for_reading(path: str | os.PathLike[str]) -> h5py.File:
         raise ArchiveError(f"{name}: expected an HDF5 file, found {reason}") from error
 
 
-def file_sha256(
-    path: str | os.PathLike[str], progress: Callable[[int], None] | None = None
-) -> str:
+def file_sha256(path: str | os.PathLike[str], progress: Callable[[int], None] | None = None) -> str:
     """SHA-256 of a whole file, in hexadecimal; `progress` is told the bytes read so far."""
     sha = hashlib.sha256()
     done = 0

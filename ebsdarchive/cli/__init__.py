@@ -110,8 +110,9 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"\rebsdarchive: {message}" if sys.stderr.isatty() else f"ebsdarchive: {message}",
-               err=True)
+    click.echo(
+        f"\rebsdarchive: {message}" if sys.stderr.isatty() else f"ebsdarchive: {message}", err=True
+    )
     return _leave(code)
 
 

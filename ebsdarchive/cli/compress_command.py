@@ -29,7 +29,9 @@ from ebsdarchive.cli.options import (
 )
 @click.option("--neural/--no-neural", default=True, show_default=True, help="Fit a neural layer.")
 @click.option("--drop-raw", is_flag=True, help="Keep the neural layer only. This loses data.")
-@click.option("--scan-index", type=click.IntRange(0), help="Number of the scan in its file, from 0.")
+@click.option(
+    "--scan-index", type=click.IntRange(0), help="Number of the scan in its file, from 0."
+)
 @click.option("--dataset", metavar="NAME", help="Name of the scan in its file.")
 @click.option("--force", is_flag=True, help="Replace an existing archive.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")

@@ -15,8 +15,11 @@ from ebsdarchive.cli.options import LayerOption, PathType, progress_bar, readabl
 @click.option("-o", "--output", type=PathType, required=True, help="File: .up1, .up2 or .h5.")
 @LayerOption
 @click.option("--region", type=region, help="First and last column and row, x0,y0:x1,y1.")
-@click.option("--dtype", type=click.Choice(["uint8", "uint16", "float32"]),
-              help="Type to write; by default the measured one.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["uint8", "uint16", "float32"]),
+    help="Type to write; by default the measured one.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 def command(archive: str, as_json: bool, **values: Any) -> None:

@@ -11,8 +11,12 @@ from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes
 
 @click.command("extract")
 @click.argument("archive", type=PathType)
-@click.option("--layers", required=True, metavar="NAME[,NAME...]",
-              help="Layers to take: raw, neural, maps, models, restored, or single ones.")
+@click.option(
+    "--layers",
+    required=True,
+    metavar="NAME[,NAME...]",
+    help="Layers to take: raw, neural, maps, models, restored, or single ones.",
+)
 @click.option("-o", "--output", type=PathType, required=True, help="Archive to write.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(archive: str, layers: str, output: str, force: bool) -> None:

@@ -96,22 +96,57 @@ def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a neural fit."""
     for option in reversed(
         [
-            click.option("--rank", type=positive_or_auto, default="auto", show_default=True,
-                         help="Components of the field; auto: those above the noise."),
-            click.option("--width", type=positive_or_auto, default="auto", show_default=True,
-                         help="Width of the network; auto: by the size of the scan."),
-            click.option("--target-mae", type=click.FloatRange(0, min_open=True), metavar="PCT",
-                         help="Smallest field with this mean error in % of full range."),
-            click.option("--time", "time_s", type=click.FloatRange(0, min_open=True),
-                         metavar="SECONDS", help="Time to train for."),
-            click.option("--band-weight", type=click.FloatRange(0, min_open=True), default=2.0,
-                         show_default=True, help="Weight of pixels at Kikuchi bands; 1: all alike."),
-            click.option("--mask", type=click.Choice(["auto", "none"]), default="auto",
-                         show_default=True, help="Leave out detector pixels without signal."),
-            click.option("--seed", type=int, default=0, show_default=True,
-                         help="Of all random numbers."),
-            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
-                         show_default=True, help="Where to train."),
+            click.option(
+                "--rank",
+                type=positive_or_auto,
+                default="auto",
+                show_default=True,
+                help="Components of the field; auto: those above the noise.",
+            ),
+            click.option(
+                "--width",
+                type=positive_or_auto,
+                default="auto",
+                show_default=True,
+                help="Width of the network; auto: by the size of the scan.",
+            ),
+            click.option(
+                "--target-mae",
+                type=click.FloatRange(0, min_open=True),
+                metavar="PCT",
+                help="Smallest field with this mean error in % of full range.",
+            ),
+            click.option(
+                "--time",
+                "time_s",
+                type=click.FloatRange(0, min_open=True),
+                metavar="SECONDS",
+                help="Time to train for.",
+            ),
+            click.option(
+                "--band-weight",
+                type=click.FloatRange(0, min_open=True),
+                default=2.0,
+                show_default=True,
+                help="Weight of pixels at Kikuchi bands; 1: all alike.",
+            ),
+            click.option(
+                "--mask",
+                type=click.Choice(["auto", "none"]),
+                default="auto",
+                show_default=True,
+                help="Leave out detector pixels without signal.",
+            ),
+            click.option(
+                "--seed", type=int, default=0, show_default=True, help="Of all random numbers."
+            ),
+            click.option(
+                "--device",
+                type=click.Choice(["auto", "cpu", "cuda"]),
+                default="auto",
+                show_default=True,
+                help="Where to train.",
+            ),
         ]
     ):
         function = option(function)

@@ -29,12 +29,22 @@ from ebsdarchive.cli.options import (
 @click.option("--grid", "corners", type=region, help="On a raster between two corners.")
 @click.option("--shape", type=columns_rows, help="Columns and rows of the raster, NX,NY.")
 @click.option("--upsample", type=click.IntRange(1), help="The whole scan, K times finer.")
-@click.option("--unit", type=click.Choice(["step", "um"]), default="step", show_default=True,
-              help="Unit of positions and spacing.")
+@click.option(
+    "--unit",
+    type=click.Choice(["step", "um"]),
+    default="step",
+    show_default=True,
+    help="Unit of positions and spacing.",
+)
 @LayerOption
 @click.option("--dtype", type=click.Choice(["uint8", "uint16", "float32"]), help="Type to write.")
-@click.option("-o", "--output", type=PathType, required=True,
-              help="File to write: .h5, .npz, .nc, .up1, .up2, .png or .tif.")
+@click.option(
+    "-o",
+    "--output",
+    type=PathType,
+    required=True,
+    help="File to write: .h5, .npz, .nc, .up1, .up2, .png or .tif.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 def command(

@@ -51,6 +51,6 @@ def command(archive: str, data: bool, as_json: bool) -> None:
             click.echo(f"{archive}: sound ({how})")
     if not report.sound:
         raise CorruptionError(
-            f"{archive}: expected a sound archive, found {len(report.all_faults)} faults; layers of "
-            f"patterns that survive: {', '.join(surviving) or 'none'}"
+            f"{archive}: expected a sound archive, found {len(report.all_faults)} faults; layers "
+            f"of patterns that survive: {', '.join(surviving) or 'none'}"
         )

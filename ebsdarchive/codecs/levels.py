@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LevelTable", "as_bits", "decode_levels", "encode_by_pattern", "encode_by_scan", "to_increments"]
+__all__ = [
+    "LevelTable",
+    "as_bits",
+    "decode_levels",
+    "encode_by_pattern",
+    "encode_by_scan",
+    "to_increments",
+]
 
 MAX_LEVELS = 1 << 16
 

@@ -162,9 +162,7 @@ def _codes(
     return codes.astype(coding.dtype, copy=False), increments, counts
 
 
-def rank_codings(
-    sample: npt.NDArray, profile: str, block_length: int
-) -> list[tuple[Coding, int]]:
+def rank_codings(sample: npt.NDArray, profile: str, block_length: int) -> list[tuple[Coding, int]]:
     """Codings of a profile, or of all with "auto", that work, best first.
 
     Parameters
@@ -184,10 +182,8 @@ def rank_codings(
     """
     names = PROFILES if profile == "auto" else (profile,)
     if not set(names) <= set(PROFILES):
-        raise ArgumentError(
-            f"profile: expected auto, {', '.join(PROFILES)}, found {profile!r}"
-        )
-    tried = []
+        raise ArgumentError(f"profile: expected auto, {', '.join(PROFILES)}, found {profile!r}")
+    tried: list[tuple[float, int, Coding, int]] = []
     for name in names:
         for coding in _candidates(sample, name, block_length):
             try:
@@ -209,7 +205,9 @@ def _candidates(sample: npt.NDArray, profile: str, block_length: int) -> list[Co
     """The ways to store patterns like `sample` under a profile."""
     pattern_bytes = sample[0].nbytes
     limit = 1 if profile == "archive" else max(1, _CHUNK_BYTES // pattern_bytes)
-    chunk = next(size for size in range(min(limit, block_length), 0, -1) if block_length % size == 0)
+    chunk = next(
+        size for size in range(min(limit, block_length), 0, -1) if block_length % size == 0
+    )
     if profile != "archive":
         return [Coding(profile, sample.dtype.name, chunk)]
     if min(sample.shape[1:]) < 2:

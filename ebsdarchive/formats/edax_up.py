@@ -24,7 +24,7 @@ __all__ = ["UpHeader", "read_header", "read_up", "write_up"]
 
 _V1 = struct.Struct("<4I")  # version, width, height, offset
 _V3 = struct.Struct("<4IBIIBdd")  # … extra patterns, columns, rows, hexagonal, step x, step y
-_DTYPES = {".up1": np.dtype("<u1"), ".up2": np.dtype("<u2")}
+_DTYPES: dict[str, np.dtype] = {".up1": np.dtype("<u1"), ".up2": np.dtype("<u2")}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,18 @@ def read_header(path: Path) -> UpHeader:
         header = UpHeader(1, width, height, offset)
     elif 3 <= version <= 5 and len(content) == _V3.size:
         values = _V3.unpack(content)
-        header = UpHeader(*values[:7], bool(values[7]), *values[8:])
+        header = UpHeader(
+            version=version,
+            width=width,
+            height=height,
+            offset=offset,
+            extra_patterns=values[4],
+            n_columns=values[5],
+            n_rows=values[6],
+            hexagonal=bool(values[7]),
+            step_x_um=values[8],
+            step_y_um=values[9],
+        )
     else:
         raise FormatError(
             f"{path}: expected an EDAX up file of version 1, 3, 4 or 5, found version {version}"
@@ -86,8 +97,8 @@ def read_header(path: Path) -> UpHeader:
     plausible = 0 < width <= 1 << 15 and 0 < height <= 1 << 15 and len(header.pack()) <= offset
     if not plausible or offset > size:
         raise FormatError(
-            f"{path}: expected a header with patterns of at least 1 x 1 pixel, found width {width}, "
-            f"height {height}, data offset {offset} in a file of {size} bytes"
+            f"{path}: expected a header with patterns of at least 1 x 1 pixel, "
+            f"found width {width}, height {height}, data offset {offset} in a file of {size} bytes"
         )
     return header
 
@@ -181,8 +192,16 @@ def write_up(
         )
     sy, sx = shape
     header = UpHeader(
-        version, sx, sy, 0, 0, grid.n_columns, grid.n_rows, grid.is_hexagonal,
-        grid.step_x_um, grid.step_y_um,
+        version,
+        sx,
+        sy,
+        0,
+        0,
+        grid.n_columns,
+        grid.n_rows,
+        grid.is_hexagonal,
+        grid.step_x_um,
+        grid.step_y_um,
     )
     written = 0
     with open(path, "wb") as file:

@@ -32,7 +32,7 @@ __all__ = ["read_with_kikuchipy"]
 
 @dataclass(frozen=True)
 class _Flavour:
-    """Where an HDF5 flavour keeps what kikuchipy would otherwise make up; paths in a scan's group."""
+    """Where an HDF5 flavour keeps what kikuchipy would make up; paths in a scan's group."""
 
     name: str
     patterns: tuple[str, ...]
@@ -108,8 +108,8 @@ class _Hdf5Patterns:
             item = file[dataset]
             if item.ndim not in (3, 4):
                 raise FormatError(
-                    f"{path}: {dataset}: expected 3 or 4 dimensions (n, sy, sx), found {item.ndim}; "
-                    f"is this a single pattern?"
+                    f"{path}: {dataset}: expected 3 or 4 dimensions (n, sy, sx), "
+                    f"found {item.ndim}; is this a single pattern?"
                 )
             self.columns = item.shape[1] if item.ndim == 4 else None
             count = math.prod(item.shape[:-2])

@@ -25,11 +25,12 @@ def pattern_sheet(
     grid: Grid,
     origin: dict[str, Any],
     overview: tuple[npt.NDArray, tuple[float, float]] | None = None,
+    background: npt.NDArray | None = None,
 ) -> Image.Image:
     """A picture of patterns in order, each with its position.
 
-    All share one grey scale, from the 0.5th to the 99.5th percentile of their intensities. A grid of
-    several rows keeps its shape; anything else becomes a strip, broken into lines for a slide.
+    All share one grey scale, from the 0.5th to the 99.5th percentile of their intensities. A grid
+    of several rows keeps its shape; anything else becomes a strip, broken into lines for a slide.
 
     Parameters
     ----------
@@ -41,12 +42,14 @@ def pattern_sheet(
         May hold "archive" and "layer", for the title.
     overview
         A map (ny, nx) and its extent in steps, drawn beside the patterns with the positions on it.
+    background
+        (sy, sx) pattern to divide by; the title says so.
     """
     every = math.ceil(len(patterns) / MAX_PATTERNS)
     total = len(patterns)
     columns = grid.n_columns if grid.n_rows > 1 and every == 1 else None
     patterns, positions = patterns[::every], positions[::every]
-    grey = to_grey(patterns)
+    grey = to_grey(patterns, background)
     sy, sx = patterns.shape[1:]
     scale = CELL / max(sy, sx)
     size = (max(1, round(sx * scale)), max(1, round(sy * scale)))
@@ -59,7 +62,9 @@ def pattern_sheet(
     head = 34
     left = MARGIN + (CELL + 2 * MARGIN if overview is not None else 0)
     title = f"{origin.get('archive', '')}  ·  layer {origin.get('layer', '?')}  ·  "
-    title += f"{total} pattern{'s' if total > 1 else ''} of {sy} × {sx} px"
+    title += f"{total} pattern{'s' if total > 1 else ''} of {sy} x {sx} px"
+    if background is not None:
+        title += "  ·  background divided out"
     if every > 1:
         title += f", every {every}th shown"
     width = max(left + columns * cell[0] + MARGIN, MARGIN * 2 + int(font.getlength(title)))
@@ -79,12 +84,28 @@ def pattern_sheet(
     return sheet
 
 
-def to_grey(patterns: npt.NDArray) -> npt.NDArray[np.uint8]:
-    """Intensities as 8-bit grey on one scale, the outermost half percent at each end saturated."""
+def to_grey(patterns: npt.NDArray, background: npt.NDArray | None = None) -> npt.NDArray[np.uint8]:
+    """Intensities as 8-bit grey on one scale, the outermost half percent at each end saturated.
+
+    Parameters
+    ----------
+    background
+        (sy, sx) pattern to divide by, so that bands stand out; where it is dark (below a tenth of
+        its range), the picture is black.
+    """
     values = np.nan_to_num(patterns.astype(np.float32))
-    low, high = np.percentile(values, [0.5, 99.5])
+    lit = np.ones(values.shape[-2:], bool)
+    if background is not None:
+        level = np.asarray(background, np.float32)
+        low, high = np.percentile(level, [0.5, 99.5])
+        lit = level > low + 0.1 * (high - low)
+        if lit.any() and level[lit].min() > 0:
+            values = np.where(lit, values / np.where(lit, level, 1.0), 0.0)
+        else:
+            lit[...] = True
+    low, high = np.percentile(values[:, lit], [0.5, 99.5])
     span = high - low if high > low else 1.0
-    return (np.clip((values - low) / span, 0, 1) * 255).astype(np.uint8)
+    return np.where(lit, np.clip((values - low) / span, 0, 1) * 255, 0).astype(np.uint8)
 
 
 def _draw_overview(
@@ -115,5 +136,5 @@ def _draw_overview(
     for x, y in (at[0], at[-1]):
         draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=_ACCENT, outline=_PAPER)
     draw.text((MARGIN, top + size[1] + 4), "mean intensity", fill=_INK, font=font)
-    unit = f"{x_max:g} × {y_max:g} steps"
+    unit = f"{x_max:g} x {y_max:g} steps"
     draw.text((MARGIN, top + size[1] + 20), unit, fill=_INK, font=font)

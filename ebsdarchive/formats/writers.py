@@ -120,9 +120,7 @@ def write_patterns(
 
     origin = {"written_by": f"ebsdarchive {__version__}", **(origin or {})}
     with replacing(path, force=force) as temporary:
-        job = _Job(
-            temporary, scan, blocks(), positions, wanted, quantisation, origin, overview
-        )
+        job = _Job(temporary, scan, blocks(), positions, wanted, quantisation, origin, overview)
         _WRITERS[extension](job)
     sidecar = None
     if extension in (".up1", ".up2", ".tif"):
@@ -219,7 +217,12 @@ def _write_png(job: _Job) -> None:
     from ebsdarchive.formats.picture import pattern_sheet
 
     sheet = pattern_sheet(
-        job.stack(), job.positions, job.scan.grid, job.origin, job.overview
+        job.stack(),
+        job.positions,
+        job.scan.grid,
+        job.origin,
+        job.overview,
+        job.scan.static_background,
     )
     sheet.save(job.path, format="PNG")
 

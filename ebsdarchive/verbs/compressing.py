@@ -97,9 +97,7 @@ def compress(
         seed=options.seed if neural else None,
     )
     raw = fitted = None
-    with new_archive(
-        path, scan, force=force, progress=stage(progress, "reading back")
-    ) as file:
+    with new_archive(path, scan, force=force, progress=stage(progress, "reading back")) as file:
         archive = file["archive"]
         progress("reading source", 0, 1)
         write_source(archive, scan.source)
@@ -130,7 +128,9 @@ def _output_path(
     else:
         path = Path(source).with_suffix(".archive.h5")
     if path.suffix.lower() not in (".h5", ".hdf5"):
-        raise OutputError(f"{path}: expected a name that ends in .h5, found {path.suffix or 'none'}")
+        raise OutputError(
+            f"{path}: expected a name that ends in .h5, found {path.suffix or 'none'}"
+        )
     return path
 
 

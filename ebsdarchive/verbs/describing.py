@@ -79,4 +79,6 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _own(values: dict[str, Any]) -> dict[str, Any]:
     """Attributes without those that every node has."""
-    return {k: v for k, v in values.items() if k not in ("encoding-type", "encoding-version", "sha256")}
+    return {
+        k: v for k, v in values.items() if k not in ("encoding-type", "encoding-version", "sha256")
+    }

@@ -129,9 +129,7 @@ def _cut(
     return select(scan, _Selected(scan.patterns, indices), grid, indices), indices
 
 
-def select(
-    scan: Scan, patterns: Patterns, grid: Grid, nearest: npt.NDArray[np.int64]
-) -> Scan:
+def select(scan: Scan, patterns: Patterns, grid: Grid, nearest: npt.NDArray[np.int64]) -> Scan:
     """A scan with other patterns; per-point values are those of the `nearest` measured points."""
     detector = scan.detector
     if detector.pc_bruker is not None and np.ndim(detector.pc_bruker) == 2:

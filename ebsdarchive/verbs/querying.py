@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -122,7 +122,7 @@ def query(
         dtype=dtype,
         intensity_range=layer_range(archive, name),
         origin=origin_of(archive, name),
-        overview=overview if archive.grid.size > 1 else None,
+        overview=overview if min(archive.grid.n_rows, archive.grid.n_columns) > 1 else None,
         force=force,
         progress=stage(progress, "querying"),
     )
@@ -191,7 +191,10 @@ def _raster(
     dy = abs(points[1, 0, 1] - points[0, 0, 1]) if ny > 1 else 0.0
     step_x, step_y = step_um
     return Grid(
-        "square", nx, ny, (step_x * dx or None) if step_x else None,
+        "square",
+        nx,
+        ny,
+        (step_x * dx or None) if step_x else None,
         (step_y * dy or None) if step_y else None,
     )
 
@@ -208,7 +211,7 @@ def _sampler(archive: Archive, layer: str, xy: npt.NDArray[np.float64]) -> Patte
 class _FieldAt:
     """A neural field at positions."""
 
-    def __init__(self, field, xy: npt.NDArray[np.float64], shape: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, field: Any, xy: npt.NDArray[np.float64], shape: tuple[int, int]) -> None:
         self.field, self.xy = field, xy
         self.shape = (len(xy), *shape)
         self.dtype = np.dtype(np.float32)
@@ -220,9 +223,7 @@ class _FieldAt:
 class _Interpolated:
     """Stored patterns: as measured at the points, and bilinear between them on square grids."""
 
-    def __init__(
-        self, archive: Archive, patterns: Patterns, xy: npt.NDArray[np.float64]
-    ) -> None:
+    def __init__(self, archive: Archive, patterns: Patterns, xy: npt.NDArray[np.float64]) -> None:
         self.patterns, self.grid = patterns, archive.grid
         self.shape = (len(xy), *patterns.shape[1:])
         self.nearest = self.grid.indices_of(xy)

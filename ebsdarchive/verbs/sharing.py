@@ -1,4 +1,4 @@
-"""``extract``, ``merge`` and ``upgrade``: layers to share, back into one file, or a newer format."""
+"""``extract``, ``merge``, ``upgrade``: layers to share, back into one file, or a newer format."""
 
 from __future__ import annotations
 

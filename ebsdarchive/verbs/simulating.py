@@ -57,7 +57,7 @@ def simulate(
             replacing(path.with_name(path.name + ".truth.npz"), force=True) as temporary,
             open(temporary, "wb") as file,
         ):
-            np.savez_compressed(
-                file, quaternions=truth.quaternions, phase_id=truth.phase_id, **truth.properties
-            )
+            arrays: dict[str, Any] = dict(truth.properties)
+            arrays |= {"quaternions": truth.quaternions, "phase_id": truth.phase_id}
+            np.savez_compressed(file, **arrays)
     return written
