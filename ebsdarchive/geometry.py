@@ -18,6 +18,7 @@ from ebsdarchive.errors import ArgumentError, GeometryError
 __all__ = ["Grid", "grid_positions", "path_positions", "pc_from_bruker", "pc_to_bruker"]
 
 PC_CONVENTIONS = ("bruker", "edax", "oxford", "emsoft4", "emsoft5")
+MAX_POSITIONS = 50_000_000  # of one path or raster; they are held in memory
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Grid:
         return np.where(extent > 0, 2.0 * np.asarray(xy) / span - 1.0, 0.0)
 
     def to_map(self, values: npt.NDArray) -> npt.NDArray:
-        """(size, …) values as (n_rows, n_columns, …), with NaN or 0 behind the end of short rows."""
+        """(size, …) values as (n_rows, n_columns, …), NaN or 0 behind the end of short rows."""
         values = np.asarray(values)
         if self.n_columns_even is None or self.n_columns_even == self.n_columns:
             return values.reshape(self.n_rows, self.n_columns, *values.shape[1:])
@@ -217,11 +218,16 @@ def path_positions(
     if spacing is not None:
         if not spacing > 0:
             raise ArgumentError(f"path: expected a positive spacing, found {spacing}")
+        if total / spacing > MAX_POSITIONS:
+            raise ArgumentError(
+                f"path: expected at most {MAX_POSITIONS} samples, found a spacing of {spacing:g} "
+                f"along {total:g}"
+            )
         samples = int(np.ceil(total / spacing - 1e-9)) + 1
     if samples is None:
         samples = int(np.ceil(total)) + 1
-    if samples < 2:
-        raise ArgumentError(f"path: expected at least 2 samples, found {samples}")
+    if not 2 <= samples <= MAX_POSITIONS:
+        raise ArgumentError(f"path: expected 2 to {MAX_POSITIONS} samples, found {samples}")
     along = np.linspace(0.0, total, samples)
     return np.column_stack([np.interp(along, distance, corners[:, axis]) for axis in (0, 1)])
 
@@ -233,6 +239,10 @@ def grid_positions(
     ny, nx = shape
     if nx < 1 or ny < 1:
         raise ArgumentError(f"grid: expected a shape of at least 1 x 1, found {nx} x {ny}")
+    if nx * ny > MAX_POSITIONS:
+        raise ArgumentError(
+            f"grid: expected at most {MAX_POSITIONS} positions, found {nx} x {ny}; ask for parts"
+        )
     x = np.linspace(corner[0], opposite[0], nx) if nx > 1 else np.array([corner[0]])
     y = np.linspace(corner[1], opposite[1], ny) if ny > 1 else np.array([corner[1]])
     yy, xx = np.meshgrid(y, x, indexing="ij")

@@ -6,6 +6,7 @@ for a measurement.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +20,7 @@ from ebsdarchive.geometry import Grid
 __all__ = [
     "ArrayPatterns",
     "Detector",
+    "FilePatterns",
     "Microscope",
     "Orientations",
     "Patterns",
@@ -57,6 +59,35 @@ class ArrayPatterns:
 
     def read(self, start: int, stop: int) -> npt.NDArray:
         return np.ascontiguousarray(self._array[start:stop], dtype=self.dtype)
+
+
+class FilePatterns:
+    """Patterns that stand one after another in a file, without any coding.
+
+    They are read rather than mapped, so that a long scan does not fill the memory.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dtype: npt.DTypeLike,
+        shape: tuple[int, int, int],
+        offset: int = 0,
+    ) -> None:
+        self.path, self.offset, self.shape = os.fspath(path), offset, shape
+        self._stored = np.dtype(dtype)
+        self.dtype = self._stored.newbyteorder("=")
+
+    def read(self, start: int, stop: int) -> npt.NDArray:
+        size = self.shape[1] * self.shape[2]
+        offset = self.offset + start * size * self._stored.itemsize
+        values = np.fromfile(self.path, self._stored, (stop - start) * size, offset=offset)
+        if values.size != (stop - start) * size:
+            raise FormatError(
+                f"{self.path}: expected patterns {start} to {stop - 1}, found the file cut short "
+                f"since it was opened"
+            )
+        return values.reshape(-1, *self.shape[1:]).astype(self.dtype, copy=False)
 
 
 @dataclass(frozen=True)

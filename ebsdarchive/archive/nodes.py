@@ -250,7 +250,7 @@ def _block_datasets(group: h5py.Group) -> set[str]:
     return set()
 
 
-def check_node(group: h5py.Group, kind_name: str, symbols: dict[str, int]) -> list[str]:
+def check_node(group: h5py.Group, kind_name: str, symbols: dict[str, Any]) -> list[str]:
     """Everything in which a node and its children differ from the schema, one line each.
 
     Parameters
@@ -278,7 +278,7 @@ def check_node(group: h5py.Group, kind_name: str, symbols: dict[str, int]) -> li
             faults.append(f"{at}: expected {attribute.type}, found {value!r}")
         elif attribute.choices and value not in attribute.choices:
             faults.append(f"{at}: expected one of {', '.join(attribute.choices)}, found {value!r}")
-        elif attribute.symbol and symbols.setdefault(attribute.symbol, int(value)) != value:
+        elif attribute.symbol and symbols.setdefault(attribute.symbol, value) != value:
             faults.append(f"{at}: expected {symbols[attribute.symbol]}, found {value}")
     local = dict(symbols)
     for spec in kind.datasets.values():

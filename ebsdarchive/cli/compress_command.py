@@ -67,8 +67,8 @@ def command(scan: str, as_json: bool, **values: Any) -> None:
         )
         if table:
             click.echo(
-                "          a level table hides the patterns from kikuchipy: export them, or use "
-                "--profile fast"
+                "          other programs do not know level tables: kikuchipy opens this after "
+                "`import ebsdarchive.kikuchipy_plugin`, all others an export; or use --profile fast"
             )
     if summary.neural is not None:
         field = summary.neural

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ebsdarchive import __version__
 from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.geometry import Grid
-from ebsdarchive.scan import ArrayPatterns, Detector, Scan, SourceFile
+from ebsdarchive.scan import Detector, FilePatterns, Scan, SourceFile
 
 __all__ = ["UpHeader", "read_header", "read_up", "write_up"]
 
@@ -120,16 +120,14 @@ def read_up(path: Path) -> Scan:
             f"{count} and {rest} bytes more; is the file truncated?"
         )
     grid = _grid(path, header, count)
-    memory = np.memmap(
-        path, dtype, "r", header.offset, shape=(grid.size, header.height, header.width)
-    )
+    shape = (grid.size, header.height, header.width)
     with path.open("rb") as file:
         head = file.read(header.offset)
         file.seek(header.offset + grid.size * pattern_bytes)
         trailer = file.read()
     metadata = {"version": header.version, "extra_patterns": header.extra_patterns}
     return Scan(
-        patterns=ArrayPatterns(memory),
+        patterns=FilePatterns(path, dtype, shape, header.offset),
         grid=grid,
         detector=Detector(shape=(header.height, header.width)),
         source=SourceFile(

@@ -25,7 +25,7 @@ from ebsdarchive.codecs.lossless import require_filters
 from ebsdarchive.crystal_map import from_crystal_map
 from ebsdarchive.errors import ArchiveError, ArgumentError, EbsdArchiveError, FormatError
 from ebsdarchive.geometry import Grid, pc_to_bruker
-from ebsdarchive.scan import ArrayPatterns, Detector, Microscope, Patterns, Scan, SourceFile
+from ebsdarchive.scan import Detector, FilePatterns, Microscope, Patterns, Scan, SourceFile
 
 __all__ = ["read_with_kikuchipy"]
 
@@ -307,7 +307,7 @@ def _patterns(
                 f"{path}: expected {expected} bytes from Setting.txt, found {found}; is the file "
                 f"complete, and are its patterns 8 bit?"
             )
-        return ArrayPatterns(np.memmap(path, np.uint8, "r", shape=shape)), None
+        return FilePatterns(path, np.uint8, shape), None
     return _DaskPatterns(signal.data), None
 
 
