@@ -56,12 +56,13 @@ def run(folder: Path, gigabytes: float, seconds: float) -> None:
     rows = round((gigabytes * 1e9 / 7200 / 1.2) ** 0.5)
     columns = round(rows * 1.2) + 1
     scan, archive = str(folder / "scan.up2"), str(folder / "scan.archive.h5")
+    fine = str(folder / "fine.up2")
     commands = [
         ["simulate", scan, "--shape", f"{columns},{rows}", "--grains", "400"],
         ["compress", scan, "-o", archive, "--time", str(seconds)],
         ["verify", archive, "--data"],
         ["query", archive, "--path", f"0,0:{columns - 1},{rows - 1}", "-o", str(folder / "p.h5")],
-        ["query", archive, "--upsample", "2", "--layer", "neural", "-o", str(folder / "fine.up2")],
+        ["query", archive, "--grid", "0,0:299,299", "--shape", "600,600", "-o", fine],
         ["export", archive, "-o", str(folder / "export.up2")],
         ["export", archive, "--layer", "neural", "-o", str(folder / "field.up2")],
     ]

@@ -75,9 +75,7 @@ def train_recipe(
     basis = (torch.randn(sy * sx, rank) / rank**0.5).to(device)  # (p, R)
     basis[:, 0] = 0.0  # the mean pattern, which has been subtracted
     basis.requires_grad_()
-    optimiser = torch.optim.Adam(
-        [*network.parameters(), basis], lr=LEARNING_RATE, fused=True
-    )
+    optimiser = torch.optim.Adam([*network.parameters(), basis], lr=LEARNING_RATE, fused=True)
     n, p = data.shape
     curve: list[tuple[float, float]] = []
     trained, next_evaluation = 0.0, 0.0
@@ -92,10 +90,7 @@ def train_recipe(
         started = time.perf_counter()
         point = torch.randint(n, (BATCH,), device=device)
         pixel = torch.randint(p, (BATCH,), device=device)
-        if n <= BATCH:
-            a = network(xy)[point]
-        else:
-            a = network(xy[point])  # (BATCH, R - 1)
+        a = network(xy)[point] if n <= BATCH else network(xy[point])  # (BATCH, R - 1)
         b = basis[pixel]  # (BATCH, R)
         intensity = b[:, 0] + (a * b[:, 1:]).sum(dim=1)
         loss = (weights[pixel] * (intensity - data[point, pixel]).square()).mean()

@@ -1,4 +1,4 @@
-"""The scans that benchmarks run on: real ones from the shared data folder, simulated ones made here."""
+"""The scans that benchmarks run on: real ones from the shared folder, simulated ones made here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def real_ni() -> Scan:
-    """Real nickel superalloy, 40 x 40 points of 120 x 120 px, 16 bit with at most 256 levels each."""
+    """Real nickel superalloy, 40 x 40 points of 120 x 120 px, 16 bit, sparse levels."""
     return open_scan(SHARED / "rx718_40x40.h5")
 
 

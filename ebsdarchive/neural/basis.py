@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.errors import FitError
-from ebsdarchive.neural.pixels import mean_pattern
+from ebsdarchive.neural.pixels import mean_pattern, values_inside
 from ebsdarchive.neural.sample import Sample, noise_variance
 
 __all__ = ["Basis", "RankChoice", "choose_rank", "klt", "klt_of_sample"]
@@ -63,13 +63,17 @@ class Basis:
 
     def project(self, patterns: npt.NDArray) -> npt.NDArray[np.float32]:
         """(b, sy, sx) patterns to their (b, c) coefficients A*."""
-        change = patterns[:, self.mask].astype(np.float32) - self.mean[self.mask]
-        return (change * np.sqrt(self.weights)) @ self.vectors.T
+        change: npt.NDArray[np.float32] = values_inside(patterns, self.mask).astype(np.float32)
+        change -= self.mean[self.mask]
+        change *= np.sqrt(self.weights)
+        return change @ self.vectors.T
 
     def synthesise(self, coefficients: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(b, c') coefficients, c' <= c, to (b, m) counts at the pixels of the mask."""
-        vectors = self.vectors[: coefficients.shape[1]] / np.sqrt(self.weights)
-        return coefficients @ vectors + self.mean[self.mask]
+        values: npt.NDArray[np.float32] = coefficients @ self.vectors[: coefficients.shape[1]]
+        values /= np.sqrt(self.weights)
+        values += self.mean[self.mask]
+        return values
 
     def truncate(self, components: int) -> Basis:
         """The basis of the first `components` vectors."""
@@ -136,12 +140,9 @@ def klt(
         rng = np.random.default_rng(seed)
         sketch = matrix @ rng.standard_normal((m, components + 16), dtype=np.float32)
         for _ in range(2):
-            within = np.linalg.qr(matrix.T @ np.linalg.qr(sketch)[0])[0]
-            sketch = matrix @ within
-        columns = np.linalg.qr(sketch)[0]  # (k, c + 16) spans the leading coefficients
-        rows = columns.T @ matrix  # (c + 16, m)
+            sketch = matrix @ _orthonormal(matrix.T @ _orthonormal(sketch))
+        rows = _orthonormal(sketch).T @ matrix  # (c + 16, m) holds the leading components
     else:
-        columns = None
         rows = matrix
     if len(rows) <= m:
         energies, turn = np.linalg.eigh((rows @ rows.T).astype(np.float64))
@@ -153,6 +154,14 @@ def klt(
     vectors = turn.T @ rows if len(rows) <= m else turn.T
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.ascontiguousarray(vectors), matrix @ vectors.T
+
+
+def _orthonormal(columns: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Orthonormal columns of the same span; products only, which bear busy cores better than QR."""
+    wide = columns.astype(np.float64)
+    energies, turn = np.linalg.eigh(wide.T @ wide)
+    kept = energies > energies.max(initial=0.0) * 1e-12
+    return (wide @ (turn[:, kept] / np.sqrt(energies[kept]))).astype(np.float32)
 
 
 def choose_rank(basis: Basis, n_pairs: int) -> RankChoice:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ebsdarchive.errors import OutputError
+
 __all__ = ["digest_of", "read_checkpoint", "write_checkpoint"]
 
 
@@ -29,13 +31,22 @@ def digest_of(config: dict[str, Any], *arrays: npt.NDArray) -> str:
 
 
 def write_checkpoint(path: Path, digest: str, arrays: dict[str, npt.NDArray]) -> None:
-    """Write beside `path`, flush to disk, replace: an old checkpoint is never harmed."""
+    """Write beside `path`, flush to disk, replace: an old checkpoint is never harmed.
+
+    Raises OutputError where that is not possible.
+    """
     partial = path.with_name(path.name + ".part")
-    with open(partial, "wb") as file:
-        np.savez(file, digest=np.array(digest), **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, digest=np.array(digest), **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path}: expected to write a checkpoint, found {error.strerror}"
+        ) from error
 
 
 def read_checkpoint(path: Path, digest: str) -> tuple[dict[str, npt.NDArray] | None, str]:

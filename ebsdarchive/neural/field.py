@@ -60,7 +60,7 @@ class FieldTensors:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays as stored, the mask as one bit per pixel."""
-        arrays = [*self.weights, *self.biases, self.basis, self.basis_scale]
+        arrays: list[npt.NDArray] = [*self.weights, *self.biases, self.basis, self.basis_scale]
         arrays += [self.coefficient_scale, self.mean_pattern]
         return sum(array.nbytes for array in arrays) + (self.mask.size + 7) // 8
 

@@ -19,10 +19,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.errors import ArgumentError, FitError
+from ebsdarchive.errors import FitError
 from ebsdarchive.neural.basis import RANK_LIMIT, Basis, choose_rank, klt_of_sample
 from ebsdarchive.neural.field import FieldTensors
-from ebsdarchive.neural.pixels import detector_mask, pixel_weights
+from ebsdarchive.neural.options import (
+    FitOptions,
+    auto_learning_rate,
+    auto_steps,
+    auto_width,
+)
+from ebsdarchive.neural.pixels import detector_mask, pixel_weights, values_inside
 from ebsdarchive.neural.projection import Projection, coefficient_limit, project
 from ebsdarchive.neural.refine import (
     FieldErrors,
@@ -32,6 +38,7 @@ from ebsdarchive.neural.refine import (
     rounding_error,
 )
 from ebsdarchive.neural.sample import Sample, draw_sample, noise_variance
+from ebsdarchive.neural.schedule import TrainOptions
 from ebsdarchive.scan import ArrayPatterns, Scan
 
 __all__ = ["FitOptions", "FitResult", "Progress", "fit_field"]
@@ -41,67 +48,6 @@ Progress = Callable[[str, float, float, str], None]  # stage, done, total, note
 HELD_BYTES = 256 << 20  # scans up to this size are read once and held
 TARGET_ATTEMPTS = 3
 TARGET_MARGIN = 1.01  # the network's coefficients are a little worse than the KLT's
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How to fit a field.
-
-    Parameters
-    ----------
-    rank
-        Number of components including the constant one, or "auto": those above the noise floor
-        (see `choose_rank`).
-    width
-        Width of the sine layers, or "auto": by the number of points and the rank.
-    target_mae_pct
-        Instead of `rank`: the smallest rank expected to meet this map-averaged MAE in percent of
-        the full range.
-    time_s
-        Seconds to train; by default a schedule of a few thousand steps that stops early.
-    band_weight
-        Weight of band pixels in the squared error; 1 turns it off.
-    mask
-        "auto", "none" or (sy, sx) bool: pixels to fit.
-    device
-        "auto", "cpu" or "cuda".
-    omega_0
-        Frequency factor of all sine layers.
-    learning_rate
-        Of the sine layers, or "auto": by the width.
-    """
-
-    rank: int | str = "auto"
-    width: int | str = "auto"
-    target_mae_pct: float | None = None
-    time_s: float | None = None
-    band_weight: float = 2.0
-    mask: str | npt.NDArray = "auto"
-    seed: int = 0
-    device: str = "auto"
-    omega_0: float = 30.0
-    learning_rate: float | str = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("rank", "width"):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            if value != "auto" and not whole:
-                raise ArgumentError(
-                    f"{name}: expected auto or a whole number of at least 1, found {value!r}"
-                )
-        for name in ("target_mae_pct", "time_s", "band_weight", "omega_0", "learning_rate"):
-            number = getattr(self, name)
-            if name == "learning_rate" and number == "auto":
-                continue
-            if isinstance(number, str):
-                raise ArgumentError(f"{name}: expected a positive number, found {number!r}")
-            if number is not None and not (np.isfinite(number) and number > 0):
-                raise ArgumentError(f"{name}: expected a positive number, found {number!r}")
-        if self.rank != "auto" and self.target_mae_pct is not None:
-            raise ArgumentError("rank: expected rank or target MAE, found both")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ArgumentError(f"device: expected auto, cpu or cuda, found {self.device!r}")
 
 
 @dataclass(frozen=True)
@@ -131,8 +77,8 @@ def fit_field(
     progress
         Called as (stage, done, total, note); stages are sample, project, train, refit, measure.
     checkpoint
-        File that an interrupted training leaves behind, and that the same fit goes on from. It is
-        removed when the fit is done.
+        File that training leaves behind, interrupted or done, and that the same fit goes on from;
+        the caller removes it once the result is safe.
 
     Raises
     ------
@@ -141,27 +87,7 @@ def fit_field(
     ArgumentError
         If an option makes no sense.
     """
-    fit = _Fit(scan, options or FitOptions(), progress, checkpoint)
-    result = fit.run()
-    if fit.checkpoint is not None:
-        fit.checkpoint.unlink(missing_ok=True)
-    return result
-
-
-def auto_width(n: int, rank: int) -> int:
-    """Width of the sine layers: 64 for 1,600 points, 144 for 40,000; at least a quarter of rank."""
-    width = max(64 * (n / 1600) ** 0.25, rank / 4)
-    return int(np.clip(16 * round(width / 16), 32, 512))
-
-
-def auto_steps(n: int) -> int:
-    """Training steps: 2,500 up to 1,600 points, 4,200 for 40,000."""
-    return int(np.clip(2500 * (n / 1600) ** 0.16, 2500, 10000))
-
-
-def auto_learning_rate(width: int) -> float:
-    """1e-3 at width 64, inversely with width: twice as much was seen to collapse at 128."""
-    return 0.064 / width
+    return _Fit(scan, options or FitOptions(), progress, checkpoint).run()
 
 
 def expected_mae(
@@ -169,7 +95,7 @@ def expected_mae(
 ) -> npt.NDArray[np.float64]:
     """(len(ranks),) mean absolute error in counts of the KLT alone, over part of the sample."""
     step = max(1, len(sample.patterns) // patterns)
-    inside = sample.patterns[::step][:, basis.mask].astype(np.float32)
+    inside = values_inside(sample.patterns[::step], basis.mask).astype(np.float32)
     coefficients = basis.coefficients[::step]
     return np.array(
         [np.abs(basis.synthesise(coefficients[:, : r - 1]) - inside).mean() for r in ranks]
@@ -239,9 +165,7 @@ class _Fit:
             basis = klt_of_sample(sample, mask, weights, limit, self.options.seed)
         return basis
 
-    def _ranks(
-        self, sample: Sample, basis: Basis, mask: npt.NDArray[np.bool_]
-    ) -> list[int]:
+    def _ranks(self, sample: Sample, basis: Basis, mask: npt.NDArray[np.bool_]) -> list[int]:
         """Ranks to try, in order: one, or for a target error some until it is met."""
         most = len(basis.variances) + 1
         options = self.options
@@ -257,7 +181,7 @@ class _Fit:
             return [choice.rank]
         self.log["target_met"] = True
         candidates = sorted({1, most, *(round(1.25**i) for i in range(32) if 1.25**i < most)})
-        inside = sample.patterns[:, mask]
+        inside = values_inside(sample.patterns, mask)
         span = float(inside.max()) - float(inside.min())
         aim = options.target_mae_pct * span / 100 / TARGET_MARGIN
         errors = expected_mae(sample, basis, candidates)
@@ -294,7 +218,7 @@ class _Fit:
         # spinning OpenMP threads make a step 60 times slower where another program uses a core
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from ebsdarchive.neural.siren import SirenConfig
-        from ebsdarchive.neural.train import TrainOptions, train
+        from ebsdarchive.neural.train import train
 
         options, n = self.options, self.scan.grid.size
         components = len(projection.scale)
@@ -348,9 +272,7 @@ class _Fit:
         seconds[name] = seconds.get(name, 0.0) + time.monotonic() - started
 
 
-def noise_counts(
-    sample: Sample, mask: npt.NDArray[np.bool_], pixels: int = 1024
-) -> float | None:
+def noise_counts(sample: Sample, mask: npt.NDArray[np.bool_], pixels: int = 1024) -> float | None:
     """Standard deviation in counts of a pixel's noise, over part of the mask's pixels."""
     if len(sample.pairs) == 0:
         return None

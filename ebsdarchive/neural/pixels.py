@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.neural.sample import Sample
 
-__all__ = ["detector_mask", "mean_pattern", "pixel_weights"]
+__all__ = ["detector_mask", "mean_pattern", "pixel_weights", "values_inside"]
 
 FLAT = 0.2  # a pixel with less local texture than this part of the lit ones' is not lit
 DARK = 0.05  # a neighbour of unlit pixels this close to their level belongs to them
@@ -79,6 +79,12 @@ def pixel_weights(
     inside = steepness[mask]
     weights[inside > np.percentile(inside, 85)] = band_weight
     return weights
+
+
+def values_inside(patterns: npt.NDArray, mask: npt.NDArray[np.bool_]) -> npt.NDArray:
+    """(b, sy, sx) patterns to their (b, m) values at the pixels of `mask`, in C order."""
+    # five times faster than patterns[:, mask]
+    return patterns.reshape(len(patterns), -1).take(np.flatnonzero(mask), axis=1)
 
 
 def mean_pattern(sample: Sample) -> npt.NDArray[np.float32]:

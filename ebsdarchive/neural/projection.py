@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.neural.basis import Basis
+from ebsdarchive.neural.pixels import values_inside
 from ebsdarchive.neural.sample import require_finite
 from ebsdarchive.scan import Scan
 
@@ -62,7 +63,7 @@ def project(scan: Scan, basis: Basis, progress: Callable[[float], None]) -> Proj
     for start, stop, patterns in scan.blocks():
         require_finite(patterns, start, scan.grid)
         total += patterns.sum(axis=0, dtype=np.float64)
-        inside = patterns[:, basis.mask].astype(np.float32)
+        inside = values_inside(patterns, basis.mask).astype(np.float32)
         low, high = min(low, float(inside.min())), max(high, float(inside.max()))
         inside -= basis.mean[basis.mask]
         inside *= np.sqrt(basis.weights)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.neural.field import Field, FieldTensors
+from ebsdarchive.neural.pixels import values_inside
 from ebsdarchive.scan import Scan
 
 __all__ = ["FieldErrors", "measure_errors", "network_tensors", "refit_basis", "rounding_error"]
@@ -77,7 +78,7 @@ def network_tensors(
         config=config,
         weights=[np.asarray(weight).astype(dtype) for weight in weights],
         biases=[np.asarray(bias).astype(dtype) for bias in biases],
-        basis=np.zeros((components, m), dtype=dtype),  # type: ignore[arg-type]
+        basis=np.zeros((components, m), dtype=dtype),
         basis_scale=np.ones(components, dtype=np.float32),
         coefficient_scale=np.asarray(scale, dtype=np.float32),
         mean_pattern=np.asarray(mean_pattern, dtype=np.float32),
@@ -104,7 +105,9 @@ def refit_basis(
         a[:, 1:] = field.coefficients(scan.grid.positions_of(start, stop))
         a /= scale
         normal += a.T.astype(np.float64) @ a
-        moment += a.T @ (patterns[:, mask].astype(np.float32) - mean[mask])
+        change = values_inside(patterns, mask).astype(np.float32)
+        change -= mean[mask]
+        moment += a.T @ change
         progress(stop)
     normal[np.diag_indices(c)] += RIDGE * np.trace(normal) / c
     solved = np.linalg.solve(normal, moment.astype(np.float64))
@@ -134,7 +137,7 @@ def measure_errors(
     squares = 0.0
     for start, stop, patterns in scan.blocks():
         error = field.masked(field.coefficients(scan.grid.positions_of(start, stop)))
-        error -= patterns[:, tensors.mask]
+        error -= values_inside(patterns, tensors.mask)
         squares += float(np.einsum("ij,ij->", error, error, dtype=np.float64))
         np.abs(error, out=error)
         point_mae[start:stop] = error.mean(axis=1, dtype=np.float64)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -30,9 +33,8 @@ class Siren(nn.Module):
         super().__init__()
         self.config = config
         sizes = [2, *[config.width] * config.depth, config.outputs]
-        self.layers = nn.ModuleList(
-            nn.Linear(inputs, outputs) for inputs, outputs in zip(sizes, sizes[1:], strict=False)
-        )
+        self.layers: list[nn.Linear] = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+        self.registered = nn.ModuleList(self.layers)
         self._initialise(torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
@@ -40,9 +42,9 @@ class Siren(nn.Module):
         """Weights that keep the activations' distribution with depth (Sitzmann, section 3.2)."""
         for i, layer in enumerate(self.layers):
             inputs = layer.in_features
-            bound = 1 / inputs if i == 0 else np.sqrt(6 / inputs) / self.config.omega_hidden
+            bound = 1 / inputs if i == 0 else math.sqrt(6 / inputs) / self.config.omega_hidden
             layer.weight.uniform_(-bound, bound, generator=generator)
-            # a phase of any size for the first layer, as in the authors' code
+            # phases as in the authors' code, which leaves PyTorch's default
             layer.bias.uniform_(-(inputs**-0.5), inputs**-0.5, generator=generator)
 
     def forward(self, xy: Tensor) -> Tensor:
@@ -60,14 +62,14 @@ class Siren(nn.Module):
         outputs.append(self.layers[-1](h))  # (n, outputs)
         return outputs
 
-    def arrays(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Weights (outputs, inputs) and biases (outputs,) of each layer, float32."""
+    def arrays(self) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]:
+        """Weights (outputs, inputs) and biases (outputs,) of each layer."""
         weights = [layer.weight.detach().cpu().numpy().copy() for layer in self.layers]
         biases = [layer.bias.detach().cpu().numpy().copy() for layer in self.layers]
         return weights, biases
 
     @torch.no_grad()
-    def load_arrays(self, weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> None:
+    def load_arrays(self, weights: Sequence[npt.NDArray], biases: Sequence[npt.NDArray]) -> None:
         """Set all weights and biases."""
         for layer, weight, bias in zip(self.layers, weights, biases, strict=True):
             layer.weight.copy_(torch.from_numpy(np.asarray(weight, dtype=np.float32)))
