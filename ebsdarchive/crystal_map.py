@@ -42,7 +42,8 @@ def _phase(phase_id: int, phase: Any) -> Phase:
         name=phase.name,
         space_group=phase.space_group.number if phase.space_group is not None else None,
         point_group=phase.point_group.name if phase.point_group is not None else None,
-        lattice=tuple(float(value) for value in cell) if known else None,  # type: ignore[arg-type]
+        # orix turns the axes, which leaves traces of rounding
+        lattice=tuple(round(float(x), 9) for x in cell) if known else None,  # type: ignore[arg-type]
     )
 
 

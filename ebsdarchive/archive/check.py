@@ -12,18 +12,21 @@ from typing import Any
 
 import h5py
 
-from ebsdarchive.archive.file import archive_group
-from ebsdarchive.archive.layers import layer_names, pattern_layer_names
-from ebsdarchive.archive.nodes import check_node, node_digest, plain
+from ebsdarchive.archive.conformity import check_node, plain
+from ebsdarchive.archive.description import read_grid
+from ebsdarchive.archive.file import archive_group, readable
+from ebsdarchive.archive.layers import contents, read_contents
+from ebsdarchive.archive.nodes import node_digest
 from ebsdarchive.archive.raw import check_blocks
 from ebsdarchive.archive.store import open_for_reading
+from ebsdarchive.archive.trust import READ_ERRORS
 from ebsdarchive.archive.views import check_views
 from ebsdarchive.errors import ArchiveError
 
 __all__ = ["Report", "check_archive", "check_schema", "check_structure", "survivors"]
 
 Progress = Callable[[float, float], None]
-_ONCE = ("scan", "source", "views")
+_LAYERS = ("raw", "neural", "restored", "models", "maps")
 
 
 @dataclass
@@ -58,12 +61,12 @@ class Report:
 
 def check_schema(path: str | os.PathLike[str]) -> list[str]:
     """Everything in which a file differs from the schema of its version, one line each."""
-    with open_for_reading(path) as file:
-        archive_group(file)
+    with open_for_reading(path) as file, readable(file):
+        archive = archive_group(file)
         symbols: dict[str, int] = {}
-        faults = check_node(file["archive/scan"], "scan", symbols) if "archive/scan" in file else []
+        faults = check_node(archive["scan"], "scan", symbols) if "scan" in archive else []
         faults += [fault for fault in check_node(file["/"], "root", symbols) if fault not in faults]
-        if not {"raw", "neural"} & set(file["archive"]):
+        if not {"raw", "neural"} & set(archive):
             faults.append(
                 "/archive: expected at least one of the layers raw and neural, found none"
             )
@@ -93,50 +96,68 @@ def check_archive(
         If the file cannot be taken for an archive at all.
     """
     report = Report(os.fspath(path), decoded=data)
-    with open_for_reading(path) as file:
+    with open_for_reading(path) as file, readable(file):
         archive = archive_group(file)
-        names = _guarded(report.faults, "/archive", lambda: layer_names(archive)) or []
-        report.layers = {name: [] for name in names}
-        for fault in _guarded(report.faults, "/", lambda: check_schema(path)) or []:
+        there = _guarded(report.faults, "/archive", contents, archive) or {}
+        listed = _guarded(report.faults, "/archive/@contents", read_contents, archive)
+        names = list(there | (listed or {}))
+        report.layers = {name: [] for name in names if name.partition("/")[0] in _LAYERS}
+        for fault in _guarded(report.faults, "/", check_schema, path) or []:
             _file_under(report, fault)
-        nodes = [*_ONCE, *names]
-        nodes += [f"provenance/{name}" for name in archive.get("provenance", {})]
-        for name in nodes:
+        for name in names:
             faults = report.layers.get(name, report.faults)
-            _guarded(faults, f"/archive/{name}", lambda n=name, f=faults: _check(archive, n, f))
-        report.faults += _guarded(report.faults, "views", lambda: check_views(file)) or []
-        patterns = _guarded(report.faults, "/archive", lambda: pattern_layer_names(archive)) or []
+            expected = there.get(name) if listed is None else listed.get(name)
+            faults += _guarded(faults, f"/archive/{name}", _check, archive, name, expected) or []
+        report.faults += _guarded(report.faults, "/archive/scan", _check_scan, archive) or []
+        report.faults += _guarded(report.faults, "/archive/views", check_views, file) or []
     if data:
-        for name in patterns:
-            node = {"raw": "/archive/raw"}.get(name, f"/archive/{name}/patterns")
-            if name != "neural":
-                found = _guarded(
-                    report.layers[name],
-                    node,
-                    lambda n=node: check_blocks(os.fspath(path), n, progress),
-                )
-                report.layers[name] += found or []
+        for name, faults in report.layers.items():
+            if name == "raw" or name.startswith("restored/"):
+                node = "/archive/raw" if name == "raw" else f"/archive/{name}/patterns"
+                faults += _guarded(faults, node, check_blocks, report.path, node, progress) or []
     return report
 
 
-def _check(archive: h5py.Group, name: str, faults: list[str]) -> None:
-    """Compare the digest of a node, if it is there, with the one it carries."""
-    node = archive.get(name)
-    if node is None:
-        return
-    stored = plain(node.attrs.get("sha256", "none"))
-    if node_digest(node) != stored:
-        faults.append(
-            f"/archive/{name}: expected content of digest {str(stored)[:12]}…, found other; "
-            f"it is damaged"
-        )
+def _check(archive: h5py.Group, name: str, expected: str | None) -> list[str]:
+    """Faults of a node: lost, not in the table of contents, or of other content than sealed."""
+    where = f"/archive/{name}"
+    if name not in archive:
+        return [f"{where}: expected it from the table of contents, found none; it is lost"]
+    if expected is None:
+        return [f"{where}: expected only what /archive/@contents lists, found this as well"]
+    differing: list[str] = []
+    if node_digest(archive[name], differing=differing) != expected:
+        return [f"{where}: expected content of digest {expected[:12]}…, found other; it is damaged"]
+    return [
+        f"{path}/@sha256: expected the digest of the node, found another; the attribute is damaged"
+        for path in differing
+        if not path.startswith("/archive/source/")  # a source's own attributes of this name
+    ]
 
 
-def _guarded(faults: list[str], where: str, call: Callable[[], Any]) -> Any:
-    """The result of `call`; what it raises on damaged bytes becomes a fault."""
+def _check_scan(archive: h5py.Group) -> list[str]:
+    """Faults between nodes: the grid and the number of points, lossy layers and their original."""
+    faults = []
+    grid, n = read_grid(archive), plain(archive["scan"].attrs["n"])
+    if grid.size != n:
+        faults.append(f"/archive/scan/grid: expected a grid of {n} points, found {grid.size}")
+    if "raw" in archive:
+        original = plain(archive["raw"].attrs["patterns_sha256"])
+        for name in ["neural", *(f"restored/{key}" for key in archive.get("restored", {}))]:
+            named = plain(archive[name].attrs["raw_sha256"]) if name in archive else original
+            if named != original:
+                faults.append(
+                    f"/archive/{name}: expected a layer of these raw patterns, found one of others "
+                    f"({named[:12]}…)"
+                )
+    return faults
+
+
+def _guarded(faults: list[str], where: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """The function's result; what it raises on damaged bytes becomes a fault, and None is left."""
     try:
-        return call()
-    except (ArchiveError, KeyError, OSError, RuntimeError, ValueError, TypeError) as error:
+        return function(*arguments)
+    except (ArchiveError, *READ_ERRORS) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         faults.append(f"{where}: expected readable content, found damage ({reason})")
         return None

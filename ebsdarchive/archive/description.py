@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ import numpy as np
 from ebsdarchive.archive.nodes import (
     attributes_of,
     container,
-    copy_tree,
     new_node,
     read_array,
     require_kind,
     write_dataset,
 )
+from ebsdarchive.archive.source_copy import copy_source
 from ebsdarchive.archive.store import file_sha256, open_for_reading
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Microscope, Orientations, Patterns, Phase, Scan, SourceFile
@@ -82,7 +83,7 @@ def write_source(archive: h5py.Group, source: SourceFile) -> None:
     attributes: dict[str, Any] = {"format": source.format, "reader": source.reader}
     if path is not None:
         attributes |= {
-            "file_name": path.name,
+            "file_name": os.fsencode(path.name).decode("utf-8", "backslashreplace"),
             "file_bytes": path.stat().st_size,
             "file_sha256": file_sha256(path),
         }
@@ -103,24 +104,25 @@ def write_source(archive: h5py.Group, source: SourceFile) -> None:
 
 def _copy_hdf5(group: h5py.Group, path: Path, patterns: str) -> None:
     """Copy all of an HDF5 source but its pattern stacks."""
-    left_out: list[dict[str, str]] = []
 
     def reason(dataset: h5py.Dataset) -> str | None:
-        if dataset.name == patterns:
+        if dataset == stack:
             return "the patterns, stored as the raw layer"
-        if dataset.ndim >= 3 and dataset.shape[-2:] == shape and dataset.nbytes > _KEEP_BYTES:
-            return "another stack of patterns"
+        if dataset.shape is None:
+            return None
         if dataset.nbytes > _KEEP_BYTES:
+            if dataset.ndim >= 3 and dataset.shape[-2:] == stack.shape[-2:]:
+                return "another stack of patterns"
             return f"larger than {_KEEP_BYTES} bytes"
         if h5py.check_ref_dtype(dataset.dtype) is not None:
             return "references into the source file"
         return None
 
     with open_for_reading(path) as file:
-        shape = file[patterns].shape[-2:]
-        copy_tree(file, group.create_group("hdf5"), reason, left_out)
+        stack = file[patterns]
+        left_out = copy_source(file["/"], group.create_group("hdf5"), reason)
     group.attrs["hdf5_patterns"] = patterns
-    group.attrs["hdf5_left_out"] = json.dumps(left_out[:100])
+    group.attrs["hdf5_left_out"] = json.dumps(left_out, ensure_ascii=False)
 
 
 def read_scan(archive: h5py.Group, patterns: Patterns) -> Scan:

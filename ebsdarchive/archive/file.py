@@ -10,14 +10,17 @@ from typing import Any
 import h5py
 
 from ebsdarchive.archive import description, layers, provenance
-from ebsdarchive.archive.nodes import attributes_of, plain
+from ebsdarchive.archive.nodes import attributes_of, plain, read_array
 from ebsdarchive.archive.store import open_for_reading
+from ebsdarchive.archive.trust import READ_ERRORS, refuse_links
 from ebsdarchive.errors import ArchiveError, CorruptionError, VersionError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Patterns, Scan
 from ebsdarchive.schema import CURRENT_VERSION, known_versions
 
 __all__ = ["Archive", "archive_group", "format_version", "open_archive", "readable"]
+
+_DENSEST = 1100  # points per byte: every archive holds a map of them, and gzip has its limits
 
 
 class Archive:
@@ -45,6 +48,14 @@ class Archive:
             self.pattern_layers = layers.pattern_layer_names(archive)
             self.grid: Grid = description.read_grid(archive)
             scan = attributes_of(archive["scan"])
+            if (
+                self.grid.size != scan["n"]
+                or self.grid.size > os.path.getsize(self.path) * _DENSEST
+            ):
+                raise CorruptionError(
+                    f"{self.path}: /archive/scan/grid: expected {scan['n']} points, found "
+                    f"{self.grid.size}, in a file of {os.path.getsize(self.path)} bytes"
+                )
             self.pattern_shape: tuple[int, int] = (scan["sy"], scan["sx"])
             self.dtype: str = scan["dtype"]
 
@@ -74,7 +85,7 @@ class Archive:
     def map(self, name: str) -> Any:
         """(n_rows, n_columns, …) values of a map."""
         with self.group() as archive:
-            return layers.layer_node(archive, f"maps/{name}")["data"][()]
+            return read_array(layers.layer_node(archive, f"maps/{name}")["data"])
 
     def provenance(self) -> list[dict[str, Any]]:
         """PROV-JSON documents of the activities that wrote to the archive, oldest first."""
@@ -106,7 +117,7 @@ def readable(file: h5py.File) -> Iterator[None]:
     """Turn what h5py raises on damaged structures into a CorruptionError that names the file."""
     try:
         yield
-    except (KeyError, OSError, RuntimeError, ValueError, TypeError) as error:
+    except READ_ERRORS as error:
         reason = str(error).splitlines()[0].strip("'\"") if str(error) else type(error).__name__
         raise CorruptionError(
             f"{file.filename}: expected a sound archive, found damage ({reason}); "
@@ -141,4 +152,5 @@ def archive_group(file: h5py.File) -> h5py.Group:
     archive = file.get("archive")
     if not isinstance(archive, h5py.Group):
         raise CorruptionError(f"{file.filename}: /archive: expected a group, found none")
+    refuse_links(file)
     return archive

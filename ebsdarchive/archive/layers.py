@@ -27,17 +27,21 @@ from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Patterns
 
 __all__ = [
+    "contents",
     "copy_layer",
     "layer_names",
     "layer_node",
     "pattern_layer_names",
     "pattern_reader",
+    "read_contents",
     "read_model",
+    "write_contents",
     "write_map",
     "write_model",
     "write_restored",
 ]
 
+_DESCRIBING = ("scan", "source")
 _CONTAINERS = ("restored", "models", "maps")
 _PATTERN_HOLDERS = ("raw", "neural", "restored")
 
@@ -60,6 +64,28 @@ def layer_names(archive: h5py.Group) -> list[str]:
 def pattern_layer_names(archive: h5py.Group) -> list[str]:
     """Names of the layers that give patterns."""
     return [name for name in layer_names(archive) if name.split("/")[0] in _PATTERN_HOLDERS]
+
+
+def contents(archive: h5py.Group) -> dict[str, str]:
+    """Digest of every node that belongs to the archive, by its path below ``/archive``."""
+    names = [*_DESCRIBING, *layer_names(archive)]
+    names += [f"provenance/{name}" for name in archive.get("provenance", {})]
+    return {
+        name: str(plain(archive[name].attrs.get("sha256", "none")))
+        for name in names
+        if name in archive
+    }
+
+
+def write_contents(archive: h5py.Group) -> None:
+    """Write the table of contents, once all nodes are complete."""
+    archive.attrs["contents"] = json.dumps(contents(archive), ensure_ascii=False)
+
+
+def read_contents(archive: h5py.Group) -> dict[str, str]:
+    """The table of contents that was written with the archive."""
+    listed = json.loads(plain(archive.attrs["contents"]))
+    return {str(name): str(digest) for name, digest in listed.items()}
 
 
 def layer_node(archive: h5py.Group, name: str) -> h5py.Group:

@@ -23,7 +23,7 @@ from ebsdarchive.errors import ArchiveError, CorruptionError
 from ebsdarchive.scan import Scan
 from ebsdarchive.schema import CURRENT_VERSION
 
-__all__ = ["adding_layers", "copied_archive", "new_archive"]
+__all__ = ["adding_layers", "copied_archive", "new_archive", "seal"]
 
 Progress = Callable[[float, float], None]
 
@@ -57,7 +57,7 @@ def new_archive(
         archive.attrs["archive_id"] = archive_id or str(uuid.uuid4())
         description.write_scan(archive, scan)
         yield file
-        write_views(file, scan)
+        seal(file, scan)
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def adding_layers(
         yield file
         if set(before.layers) - set(names) - set(layers.layer_names(archive)):
             raise ArchiveError(f"{before.path}: a layer was lost while adding {names}")
-        write_views(file, description.read_scan(archive, before.patterns()))
+        seal(file, description.read_scan(archive, before.patterns()))
 
 
 @contextmanager
@@ -113,7 +113,13 @@ def copied_archive(
         for name in names:
             layers.copy_layer(source, target, name)
         yield file
-        write_views(file, description.read_scan(target, archive.patterns()))
+        seal(file, description.read_scan(target, archive.patterns()))
+
+
+def seal(file: h5py.File, scan: Scan) -> None:
+    """Write what depends on all of the archive: its table of contents and the views."""
+    layers.write_contents(file["archive"])
+    write_views(file, scan)
 
 
 def _reading_back(names: list[str], progress: Progress | None) -> Callable[[Path], None]:

@@ -1,7 +1,7 @@
 """Older format versions: a chain of steps, each from one version to the next.
 
 A step changes an open file in place; the file is always a copy. Format 1.0 is the first release, so
-the chain is empty so far.
+the chain is empty so far. The upgrade itself is recorded as an activity.
 """
 
 from __future__ import annotations
@@ -12,11 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import numpy as np
 
+from ebsdarchive.archive import description, layers, provenance
 from ebsdarchive.archive.check import check_structure
-from ebsdarchive.archive.file import format_version
-from ebsdarchive.archive.store import LIBVER, open_for_reading, replacing
+from ebsdarchive.archive.file import archive_group, format_version, readable
+from ebsdarchive.archive.making import seal
+from ebsdarchive.archive.nodes import attributes_of
+from ebsdarchive.archive.store import LIBVER, file_sha256, open_for_reading, replacing
 from ebsdarchive.errors import ArgumentError, CorruptionError, VersionError
+from ebsdarchive.scan import ArrayPatterns
 from ebsdarchive.schema import CURRENT_VERSION
 
 __all__ = ["STEPS", "upgrade_file"]
@@ -44,12 +49,26 @@ def upgrade_file(
         )
     with replacing(output, force=force, check=_check) as temporary:
         shutil.copyfile(path, temporary)
-        with h5py.File(temporary, "r+", libver=LIBVER) as file:
+        with h5py.File(temporary, "r+", libver=LIBVER) as file, readable(file):
             current = version
             while current != CURRENT_VERSION:
                 current, step = STEPS[current]
                 step(file)
+            archive = archive_group(file)
+            activity = provenance.Activity("upgrade", {"from": version, "to": CURRENT_VERSION})
+            activity.used[Path(path).name] = file_sha256(path)
+            digests, names = layers.contents(archive), layers.layer_names(archive)
+            activity.generated = {name: digests[name] for name in names}
+            provenance.record(archive, activity)
+            seal(file, description.read_scan(archive, _declared_patterns(archive)))
     return version, CURRENT_VERSION
+
+
+def _declared_patterns(archive: h5py.Group) -> ArrayPatterns:
+    """Patterns of the shape and type that the scan says, taking no memory; to be looked at only."""
+    said = attributes_of(archive["scan"])
+    zero = np.zeros((), np.dtype(said["dtype"]))
+    return ArrayPatterns(np.broadcast_to(zero, (said["n"], said["sy"], said["sx"])))
 
 
 def _check(path: Path) -> None:

@@ -70,9 +70,13 @@ class Activity:
         for relation, table in (("used", self.used), ("wasGeneratedBy", self.generated)):
             for name, digest in table.items():
                 entity = f"ea:sha256-{digest}"
-                entities[entity] = {"ea:sha256": digest, "prov:label": name}
+                entities.setdefault(entity, {"ea:sha256": digest, "prov:label": name})
                 key = f"_:{relation}{len(relations[relation])}"
-                relations[relation][key] = {"prov:activity": activity, "prov:entity": entity}
+                relations[relation][key] = {
+                    "prov:activity": activity,
+                    "prov:entity": entity,
+                    "prov:role": name,  # one content may go by several names
+                }
         details: dict[str, Any] = {
             "prov:startTime": self.started.isoformat(),
             "prov:endTime": datetime.now(UTC).isoformat(),

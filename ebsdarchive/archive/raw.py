@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.archive.nodes import new_node, plain, read_array, require_kind, unreadable
+from ebsdarchive.archive.nodes import new_node, plain, read_array, require_kind
 from ebsdarchive.archive.store import open_for_reading
+from ebsdarchive.archive.trust import MOST_BYTES, read_rows
 from ebsdarchive.codecs import levels
 from ebsdarchive.codecs.levels import LevelTable, decode_levels
 from ebsdarchive.codecs.lossless import (
@@ -26,7 +27,7 @@ from ebsdarchive.codecs.lossless import (
 from ebsdarchive.codecs.pool import cores, ordered_map
 from ebsdarchive.errors import ArchiveError, CorruptionError
 from ebsdarchive.geometry import Grid
-from ebsdarchive.scan import Patterns
+from ebsdarchive.scan import PATTERN_DTYPES, Patterns
 
 __all__ = ["RawPatterns", "RawSummary", "check_blocks", "write_raw"]
 
@@ -60,7 +61,7 @@ class RawPatterns:
             require_kind(group, "raw")
             dataset = group["patterns"]
             self.shape: tuple[int, int, int] = tuple(dataset.shape)
-            self.dtype = np.dtype(plain(group.attrs["dtype"]))
+            self.dtype = _dtype(group, dataset)
             self.sha256 = str(plain(group.attrs["patterns_sha256"]))
             self.table = _read_table(group)
 
@@ -77,10 +78,7 @@ class RawPatterns:
 
     def _decode(self, dataset: h5py.Dataset, start: int, stop: int) -> npt.NDArray:
         require_filters(dataset)
-        try:
-            codes = dataset[start:stop]
-        except OSError as error:
-            raise unreadable(dataset, error) from error
+        codes = read_rows(dataset, start, stop, patterns=True)
         if self.table is None:
             return codes.astype(self.dtype, copy=False)
         try:
@@ -90,6 +88,18 @@ class RawPatterns:
                 f"{self.path}: {self.node}: expected codes within the level table, found larger "
                 f"ones; run `ebsdarchive verify --data` to see which layers survive"
             ) from error
+
+
+def _dtype(group: h5py.Group, dataset: h5py.Dataset) -> np.dtype:
+    """Type of the decoded patterns, which is that of the dataset unless this holds codes."""
+    name, stored = plain(group.attrs["dtype"]), dataset.dtype.name
+    coded = plain(group.attrs["level_table"]) != "none"
+    if name not in PATTERN_DTYPES or stored not in (("uint8", "uint16") if coded else (name,)):
+        raise CorruptionError(
+            f"{group.file.filename}: {dataset.name}: expected patterns of type "
+            f"{', '.join(PATTERN_DTYPES)}, found {stored} for {name}; the file is damaged"
+        )
+    return np.dtype(name)
 
 
 def _read_table(group: h5py.Group) -> LevelTable | None:
@@ -122,7 +132,7 @@ def write_raw(
     """
     _, sy, sx = patterns.shape
     block_length = grid.block_length(sy * sx * patterns.dtype.itemsize)
-    codings = rank_codings(_sample(patterns), profile, block_length)
+    codings = rank_codings(_sample(patterns), profile, block_length, patterns.shape[0])
     for i, (coding, _) in enumerate(codings):
         if coding.level_table == "scan":
             complete = _levels_of_scan(patterns, grid)
@@ -234,11 +244,14 @@ def check_blocks(path: str, node: str, progress: Progress | None = None) -> list
         group = file[node]
         length = int(plain(group.attrs["block_length"]))
         expected = read_array(group["block_sha256"])
-    if length < 1 or len(expected) != -(-n // length):
+    if length < 1 or expected.shape != (-(-n // length), 32):
         return [
             f"{node}/block_sha256: expected {-(-n // max(1, length))} digests, "
             f"found {len(expected)}"
         ]
+    pattern_bytes = int(np.prod(patterns.shape[1:])) * patterns.dtype.itemsize
+    if length > 1 and length * pattern_bytes > MOST_BYTES:
+        return [f"{node}/@block_length: expected blocks of at most 64 MiB, found {length} patterns"]
     ranges = [(start, min(start + length, n)) for start in range(0, n, length)]
     workers = cores() if n * np.prod(patterns.shape[1:]) > _POOL_BYTES else 1
     faults = []

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import h5py
 
-from ebsdarchive.errors import ArchiveError, OutputError
+from ebsdarchive.errors import ArchiveError, EbsdArchiveError, OutputError
 
 __all__ = ["file_sha256", "open_for_reading", "open_for_writing", "replacing"]
 
@@ -53,6 +53,8 @@ def replacing(
         changed by someone else meanwhile. In every case the target is left as it was.
     """
     path = Path(target)
+    if path.is_symlink():
+        path = path.resolve()  # the file is replaced, not the link to it
     if path.is_dir():
         raise OutputError(f"{path}: expected a file name, found a folder")
     if path.exists() and not (force or start_from_target):
@@ -80,6 +82,9 @@ def replacing(
         os.replace(temporary, path)
         if os.name == "posix":
             _flush(path.parent)
+    except EbsdArchiveError as error:  # the user knows the target, not the temporary file
+        text = str(error).replace(os.fspath(temporary), os.fspath(path))
+        raise type(error)(text) from error
     except (OSError, RuntimeError) as error:
         raise _output_error(path, error) from error
     finally:

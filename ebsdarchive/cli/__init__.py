@@ -78,6 +78,7 @@ def main(argv: list[str] | None = None) -> Any:
     """Run the command line; errors that a user can meet become one line and an exit code."""
     from ebsdarchive.archive.provenance import command_line
 
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy waiting ruins a shared machine
     arguments = sys.argv[1:] if argv is None else argv
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _interrupt)

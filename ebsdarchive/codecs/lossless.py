@@ -32,6 +32,7 @@ __all__ = [
 
 PROFILES = ("archive", "fast", "compat", "none")
 _CHUNK_BYTES = 64 << 10
+_JPEG_LS_PIXELS, _JPEG_LS_SIDE = 16, 65535  # FciDecomp complains on stderr beyond these
 _CHUNK_INDEX_BYTES = 64  # what HDF5 1.8's B-tree spends on each chunk
 _TABLE_GAIN = 0.9  # a level table costs the direct view for other readers: it must save a tenth
 
@@ -63,6 +64,13 @@ class Coding:
     chunk_patterns: int
     level_table: str = "none"
     levels: npt.NDArray | None = None
+
+    @property
+    def list_bytes(self) -> int:
+        """Bytes of the list of levels of a "scan" coding, as it compresses."""
+        if self.levels is None:
+            return 0
+        return len(zlib.compress(levels.to_increments(self.levels).tobytes()))
 
     def dataset_options(self, shape: tuple[int, int]) -> dict[str, Any]:
         """Keyword arguments of ``create_dataset`` for patterns of `shape` (sy, sx)."""
@@ -138,7 +146,8 @@ def encode_block(coding: Coding, patterns: npt.NDArray) -> BlockCode:
             dataset.id.read_direct_chunk((start, 0, 0))
             for start in range(0, len(codes), coding.chunk_patterns)
         ]
-    means = patterns.mean(axis=(1, 2), dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # NaN and infinity have a mean as well
+        means = patterns.mean(axis=(1, 2), dtype=np.float64)
     return BlockCode(chunks, sha256_of(patterns), means, increments, counts)
 
 
@@ -162,7 +171,9 @@ def _codes(
     return codes.astype(coding.dtype, copy=False), increments, counts
 
 
-def rank_codings(sample: npt.NDArray, profile: str, block_length: int) -> list[tuple[Coding, int]]:
+def rank_codings(
+    sample: npt.NDArray, profile: str, block_length: int, n_patterns: int | None = None
+) -> list[tuple[Coding, int]]:
     """Codings of a profile, or of all with "auto", that work, best first.
 
     Parameters
@@ -173,6 +184,9 @@ def rank_codings(sample: npt.NDArray, profile: str, block_length: int) -> list[t
         One of `PROFILES`, or "auto": the smallest of all.
     block_length
         Patterns per block; chunks divide it.
+    n_patterns
+        Patterns of the scan, among which the list of levels of a "scan" coding is shared; those of
+        the sample by default.
 
     Returns
     -------
@@ -192,7 +206,9 @@ def rank_codings(sample: npt.NDArray, profile: str, block_length: int) -> list[t
                 continue
             if decoded_chunks_equal(coding, code, _codes(coding, sample)[0]):
                 penalty = 1.0 if coding.level_table == "none" else 1.0 / _TABLE_GAIN
-                tried.append((code.nbytes * penalty, len(tried), coding, code.nbytes))
+                share = len(sample) / (n_patterns or len(sample))
+                nbytes = code.nbytes + round(coding.list_bytes * share)
+                tried.append((nbytes * penalty, len(tried), coding, nbytes))
     if not tried:
         raise ArgumentError(
             f"profile {profile}: expected patterns that it can store, found "
@@ -210,7 +226,8 @@ def _candidates(sample: npt.NDArray, profile: str, block_length: int) -> list[Co
     )
     if profile != "archive":
         return [Coding(profile, sample.dtype.name, chunk)]
-    if min(sample.shape[1:]) < 2:
+    sy, sx = sample.shape[1:]
+    if min(sy, sx) < 2 or sy * sx < _JPEG_LS_PIXELS or max(sy, sx) > _JPEG_LS_SIDE:
         return []
     found = []
     if sample.dtype.name in ("uint8", "uint16"):
@@ -235,8 +252,9 @@ def decoded_chunks_equal(coding: Coding, code: BlockCode, codes: npt.NDArray) ->
             "p", shape=codes.shape, maxshape=(None, *codes.shape[1:]), **options
         )
         write_chunks(dataset, 0, code.chunks)
+        del dataset  # while it is open, HDF5 forgets the filter mask of the chunk written last
         try:
-            return bool(np.array_equal(dataset[...].view("u1"), codes.view("u1")))
+            return bool(np.array_equal(file["p"][...].view("u1"), codes.view("u1")))
         except OSError:
             return False
 

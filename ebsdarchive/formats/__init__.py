@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ebsdarchive.errors import FormatError
+from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.scan import Scan
 
 __all__ = ["READABLE", "open_scan"]
@@ -45,6 +45,8 @@ def open_scan(
         raise FormatError(f"{file}: expected a file, found none")
     if file.is_dir():
         raise FormatError(f"{file}: expected a file, found a folder")
+    if not os.access(file, os.R_OK):
+        raise FormatError(f"{file}: expected a readable file, found no permission")
     extension = file.suffix.lower()
     if extension not in READABLE:
         raise FormatError(
@@ -52,10 +54,12 @@ def open_scan(
             f"{extension or 'no ending'}; export the scan from its software in one of these formats"
         )
     if file.stat().st_size == 0:
-        raise FormatError(f"{file}: expected a {READABLE[extension]} file, found an empty file")
+        raise FormatError(f"{file}: expected content of {READABLE[extension]}, found an empty file")
     if extension in (".up1", ".up2"):
         from ebsdarchive.formats.edax_up import read_up
 
+        if dataset is not None or scan_index is not None:
+            raise ArgumentError(f"{file}: expected no scan to be named, found one; it has one")
         return read_up(file)
     from ebsdarchive.formats.kikuchipy_readers import read_with_kikuchipy
 

@@ -6,6 +6,7 @@ They hold no projection centre, tilt or phase; EDAX's software takes those from 
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Iterable
@@ -146,21 +147,27 @@ def _grid(path: Path, header: UpHeader, count: int) -> Grid:
     """The grid whose size is the number of patterns in the file, less the "extra" last ones."""
     if header.n_columns is None or header.n_rows is None:
         return Grid("square", count, 1)
-    steps = (header.step_x_um or None, header.step_y_um or None)
-    for number in (count, count - header.extra_patterns):
+    columns, rows = header.n_columns, header.n_rows
+    steps = (_known(header.step_x_um), _known(header.step_y_um))
+    for number in (count, count - header.extra_patterns) if columns and rows else ():
         if not header.hexagonal:
-            if number == header.n_columns * header.n_rows:
-                return Grid("square", header.n_columns, header.n_rows, *steps)
+            if number == columns * rows:
+                return Grid("square", columns, rows, *steps)
             continue
-        for even in (header.n_columns - 1, header.n_columns):
-            grid = Grid("hexagonal", header.n_columns, header.n_rows, *steps, even)
+        for even in (columns - 1, columns):
+            grid = Grid("hexagonal", columns, rows, *steps, even)
             if grid.size == number:
                 return grid
     kind = "hexagonal" if header.hexagonal else "square"
     raise FormatError(
-        f"{path}: expected patterns for the header's {kind} grid of {header.n_rows} rows of "
-        f"{header.n_columns}, found {count}; the file is incomplete, or the header is wrong"
+        f"{path}: expected patterns for the header's {kind} grid of {rows} rows of "
+        f"{columns}, found {count}; the file is incomplete, or the header is wrong"
     )
+
+
+def _known(step: float | None) -> float | None:
+    """A step in µm; None for what cannot be one: writers put 0 where they do not know it."""
+    return step if step is not None and 0 < step < math.inf else None
 
 
 def write_up(

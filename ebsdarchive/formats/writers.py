@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +118,21 @@ def write_patterns(
                 progress(stop, scan.grid.size)
 
     origin = {"written_by": f"ebsdarchive {__version__}", **(origin or {})}
+    beside = path.with_name(path.name + ".json") if extension in (".up1", ".up2", ".tif") else None
+    if beside is not None and beside.exists() and not force:
+        raise OutputError(f"{beside}: expected no such file, found one; use --force to replace it")
     with replacing(path, force=force) as temporary:
         job = _Job(temporary, scan, blocks(), positions, wanted, quantisation, origin, overview)
         _WRITERS[extension](job)
-    sidecar = None
-    if extension in (".up1", ".up2", ".tif"):
-        sidecar = _write_sidecar(path, scan, positions, quantisation, origin)
-    return Written(str(path), scan.grid.size, path.stat().st_size, quantisation, sidecar)
+    if beside is not None:
+        _write_sidecar(beside, path, scan, positions, quantisation, origin)
+    return Written(
+        str(path),
+        scan.grid.size,
+        path.stat().st_size,
+        quantisation,
+        None if beside is None else str(beside),
+    )
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,13 @@ class _Job:
     origin: dict[str, Any]
     overview: tuple[npt.NDArray, tuple[float, float]] | None
 
+    def with_background(self) -> Scan:
+        """The scan with its background in the same counts as the patterns that are written."""
+        if self.scan.static_background is None or self.quantisation.is_identity:
+            return self.scan
+        rule = replace(self.quantisation)  # its counts of clipped pixels are those of the patterns
+        return replace(self.scan, static_background=rule.apply(self.scan.static_background))
+
     def stack(self) -> npt.NDArray:
         """All patterns at once."""
         return np.concatenate(list(self.blocks))
@@ -154,7 +168,7 @@ def _write_up(job: _Job) -> None:
 
 def _write_h5(job: _Job) -> None:
     with open_for_writing(job.path) as file:
-        write_kikuchipy_layout(file, job.scan, None)
+        write_kikuchipy_layout(file, job.with_background(), None)
         dataset = file["Scan 1/EBSD/Data"].create_dataset(
             "patterns",
             shape=job.scan.patterns.shape,
@@ -172,6 +186,7 @@ def _write_h5(job: _Job) -> None:
         node = file.create_group("ebsdarchive_export")
         node.attrs["origin"] = json.dumps(job.origin)
         node.attrs["quantisation"] = json.dumps(job.quantisation.record())
+        node.attrs["grid"] = json.dumps(asdict(job.scan.grid))  # kikuchipy's layout has no others
         node.create_dataset("positions", data=job.positions)
         node["positions"].attrs["units"] = "step"
 
@@ -239,13 +254,14 @@ _WRITERS = {
 
 
 def _write_sidecar(
+    beside: Path,
     path: Path,
     scan: Scan,
     positions: npt.NDArray[np.float64],
     quantisation: Quantisation,
     origin: dict[str, Any],
-) -> str:
-    """What the format cannot hold, as JSON beside it; replaces an older one of the same name."""
+) -> None:
+    """What the format of `path` cannot hold, as JSON beside it."""
     detector, grid = scan.detector, scan.grid
     convention = "edax" if path.suffix.lower() in (".up1", ".up2") else "bruker"
     centre = None
@@ -275,7 +291,5 @@ def _write_sidecar(
     }
     if len(positions) <= 10_000:
         content["positions_steps"] = positions.tolist()
-    sidecar = path.with_name(path.name + ".json")
-    with suppress(FileNotFoundError), replacing(sidecar, force=True) as temporary:
+    with replacing(beside, force=True) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    return str(sidecar)

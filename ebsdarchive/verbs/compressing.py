@@ -15,11 +15,12 @@ from ebsdarchive.archive.description import write_source
 from ebsdarchive.archive.making import new_archive
 from ebsdarchive.archive.raw import RawSummary, write_raw
 from ebsdarchive.archive.views import write_mean_map
-from ebsdarchive.errors import ArgumentError, OutputError
+from ebsdarchive.errors import ArgumentError, FormatError, OutputError
 from ebsdarchive.formats import open_scan
 from ebsdarchive.scan import Scan
 from ebsdarchive.verbs.fitting import FitSummary, NeuralOptions, add_field, fit_and_write
 from ebsdarchive.verbs.progress import Progress, silent, stage
+from ebsdarchive.verbs.targets import require_other_file
 
 __all__ = ["CompressSummary", "compress"]
 
@@ -87,9 +88,8 @@ def compress(
     if isinstance(source, Scan):
         scan = source
     else:
+        require_other_file(path, source)
         scan = open_scan(source, dataset=dataset, scan_index=scan_index)
-        if path.exists() and os.path.samefile(source, path):
-            raise OutputError(f"{path}: expected another file than the source; choose one with -o")
     activity = provenance.Activity(
         "compress",
         parameters={"profile": profile, "neural": neural, "drop_raw": drop_raw}
@@ -125,6 +125,8 @@ def _output_path(
         path = Path(output)
     elif isinstance(source, Scan):
         raise ArgumentError("compress: expected an output for a scan in memory, found none")
+    elif Path(source).is_dir():
+        raise FormatError(f"{os.fspath(source)}: expected a file, found a folder")
     else:
         path = Path(source).with_suffix(".archive.h5")
     if path.suffix.lower() not in (".h5", ".hdf5"):

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 import ebsdarchive
-from ebsdarchive.analysis.indexing import compare_orientations, hough_index, index_file
+from ebsdarchive.analysis.indexing import Indexed, compare_orientations, hough_index, index_file
 from ebsdarchive.errors import CorruptionError
+from ebsdarchive.scan import Scan
 from ebsdarchive.verbs.fitting import NeuralOptions
 from ebsdarchive.verbs.progress import Progress, silent
 
@@ -56,6 +57,8 @@ def demo(
     scan_file = Path(source) if source is not None else BUNDLED
     archive_file = folder / f"{scan_file.stem}.archive.h5"
     begun = time.monotonic()
+    scan = ebsdarchive.open_scan(scan_file)
+    indexer = _Indexer(scan_file, scan)
     made = ebsdarchive.compress(
         scan_file,
         archive_file,
@@ -75,7 +78,6 @@ def demo(
     ebsdarchive.export(archive_file, vendor_file, layer="neural", force=True, progress=progress)
     raw_file = folder / f"{scan_file.stem}.raw.up2"
     ebsdarchive.export(archive_file, raw_file, dtype="uint16", force=True, progress=progress)
-    scan = archive.scan("raw")
     triple = folder / "measured_decoded_difference.png"
     _write_triples(triple, archive, scan)
     assert made.raw is not None
@@ -95,38 +97,75 @@ def demo(
         f"neural     {field.stored / 1e3:.0f} kB, {figures['neural_ratio']:.0f}x, rank "
         f"{field.rank}, mean error {field.mae_pct:.3f} % of full range",
     ]
-    if scan.phases and scan.detector.pc_bruker is not None:
-        progress("indexing", 0, 1, "the first time compiles the indexer")
-        lines += _index(figures, raw_file, vendor_file, scan)
-        progress("indexing", 1, 1)
+    progress("indexing", 0, 1, "the first time compiles the indexer")
+    lines += indexer.report(figures, {"raw": raw_file, "neural": vendor_file})
+    progress("indexing", 1, 1)
     lines.append(f"in all     {time.monotonic() - begun:.0f} s")
     files = (archive_file, strip, triple, vendor_file, raw_file)
     return DemoSummary(tuple(lines), tuple(str(file) for file in files), figures)
 
 
-def _index(figures: dict[str, Any], raw_file: Path, vendor_file: Path, scan: Any) -> list[str]:
-    """Index what kikuchipy reads from the exported files, and the raw patterns, and compare."""
-    background = scan.static_background
-    if background is None:
-        background = scan.patterns.read(0, scan.grid.size).mean(axis=0)
-    chosen = np.linspace(0, scan.grid.size - 1, min(scan.grid.size, INDEXED_POINTS)).astype(int)
-    measured = np.concatenate([scan.patterns.read(i, i + 1) for i in chosen])
-    reference = hough_index(measured, scan, static_background=background)
-    lines = []
-    for name, file in (("raw", raw_file), ("neural", vendor_file)):
-        found = index_file(file, scan, static_background=background, points=chosen)
-        agreement = compare_orientations(
-            reference.quaternions, found.quaternions, reference.point_group
-        )
-        figures[f"{name}_within_4_deg"] = agreement.within_4_deg
-        figures[f"{name}_mean_deg"] = agreement.mean_deg
-        lines.append(
-            f"{file.name}: opened by kikuchipy, indexed by PyEBSDIndex at {len(chosen)} points: "
-            f"{agreement.within_4_deg:.1%} within 4 degrees of the measured patterns, mean "
-            f"{agreement.mean_deg:.2f} degrees, confidence {np.nanmean(found.confidence):.2f} "
-            f"(measured {np.nanmean(reference.confidence):.2f})"
-        )
-    return lines
+class _Indexer:
+    """Indexes some points of the source and of the exported files, in a process of its own.
+
+    The first call of PyEBSDIndex on a machine compiles it, which takes a minute; that happens while
+    the field is trained.
+    """
+
+    def __init__(self, source: Path, scan: Scan) -> None:
+        self.source, n = source, scan.grid.size
+        self.able = bool(scan.phases) and scan.detector.pc_bruker is not None
+        self.points = np.unique(np.linspace(0, n - 1, min(n, INDEXED_POINTS)).astype(int))
+        if self.able:
+            from loky import ProcessPoolExecutor
+
+            self.pool = ProcessPoolExecutor(max_workers=1)
+            self.reference = self.pool.submit(_index_source, source, self.points)
+
+    def report(self, figures: dict[str, Any], files: dict[str, Path]) -> list[str]:
+        """A line for each file on how its indexing agrees with that of the measured patterns."""
+        if not self.able:
+            return ["indexing   left out: the source has no phase or no projection centre"]
+        found = {
+            name: self.pool.submit(_index_export, file, self.source, self.points)
+            for name, file in files.items()
+        }
+        reference = self.reference.result()
+        lines = []
+        for name, future in found.items():
+            result = future.result()
+            match = compare_orientations(
+                reference.quaternions, result.quaternions, reference.point_group
+            )
+            figures[f"{name}_within_4_deg"] = match.within_4_deg
+            figures[f"{name}_mean_deg"] = match.mean_deg
+            lines.append(
+                f"{name + '.up2':<10} opened by kikuchipy, {len(self.points)} points indexed by "
+                f"PyEBSDIndex: {match.within_4_deg:.1%} within 4 degrees of the measured patterns, "
+                f"mean {match.mean_deg:.2f} degrees, confidence "
+                f"{np.nanmean(result.confidence):.2f} (measured "
+                f"{np.nanmean(reference.confidence):.2f})"
+            )
+        self.pool.shutdown()
+        return lines
+
+
+def _index_source(source: Path, points: npt.NDArray[np.int64]) -> Indexed:
+    scan = ebsdarchive.open_scan(source)
+    measured = np.concatenate([scan.patterns.read(i, i + 1) for i in points])
+    return hough_index(measured, scan, static_background=_background(scan))
+
+
+def _index_export(file: Path, source: Path, points: npt.NDArray[np.int64]) -> Indexed:
+    scan = ebsdarchive.open_scan(source)
+    return index_file(file, scan, static_background=_background(scan), points=points)
+
+
+def _background(scan: Scan) -> npt.NDArray:
+    """The scan's static background, or the mean pattern."""
+    if scan.static_background is not None:
+        return scan.static_background
+    return np.mean([block.mean(axis=0) for _, _, block in scan.blocks()], axis=0)
 
 
 def _write_triples(path: Path, archive: Any, scan: Any) -> None:

@@ -14,6 +14,7 @@ from ebsdarchive.formats.writers import Written, write_patterns
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Orientations, Patterns, Scan
 from ebsdarchive.verbs.progress import Progress, silent, stage
+from ebsdarchive.verbs.targets import require_other_file
 
 __all__ = ["export"]
 
@@ -45,6 +46,7 @@ def export(
         With the quantisation: what was scaled, rounded or limited.
     """
     archive = open_archive(path)
+    require_other_file(output, path)
     name = layer or archive.pattern_layers[0]
     scan = archive.scan(name)
     indices = None

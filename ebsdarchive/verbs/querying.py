@@ -17,6 +17,7 @@ from ebsdarchive.geometry import Grid, grid_positions, path_positions
 from ebsdarchive.scan import Patterns
 from ebsdarchive.verbs.exporting import layer_range, origin_of, select
 from ebsdarchive.verbs.progress import Progress, silent, stage
+from ebsdarchive.verbs.targets import require_other_file
 
 __all__ = ["query", "read_positions"]
 
@@ -53,7 +54,8 @@ def query(
     point, points
         (x, y), or (m, 2) of them.
     along, samples, spacing
-        (m, 2) vertices of a path, and the number or the distance of positions along it.
+        (m, 2) vertices of a path, and the number or the distance of positions along it; with
+        neither, one per scan step.
     corners, shape
         (x0, y0, x1, y1) of a raster, and its (rows, columns).
     upsample
@@ -73,6 +75,8 @@ def query(
         If a position is outside the scan, or `unit` is um and the step is not known.
     """
     archive = open_archive(path)
+    if output is not None:
+        require_other_file(output, path)
     name = layer or ("neural" if "neural" in archive.layers else archive.pattern_layers[0])
     scale = _scale(archive, unit)
     given = [w for w in (point, points, along, corners, upsample) if w is not None]
@@ -86,11 +90,17 @@ def query(
         raise ArgumentError("query: expected samples and spacing together with a path")
     grid_um = (archive.grid.step_x_um, archive.grid.step_y_um)
     if point is not None or points is not None:
-        xy = np.atleast_2d(np.asarray(point if point is not None else points, np.float64)) * scale
+        xy = np.atleast_2d(np.asarray(point if point is not None else points, np.float64))
+        if xy.ndim != 2 or xy.shape[1] != 2 or len(xy) == 0:
+            raise ArgumentError(f"points: expected positions x,y, found shape {xy.shape}")
+        xy = xy * scale
         grid = Grid("square", len(xy), 1)
     elif along is not None:
         vertices = np.asarray(along, np.float64)
-        xy = path_positions(vertices, samples, spacing) * scale
+        if samples is None and spacing is None:
+            xy = path_positions(vertices * scale)
+        else:
+            xy = path_positions(vertices, samples, spacing) * scale
         grid = Grid("square", len(xy), 1, _path_step_um(xy, grid_um))
     elif corners is not None and shape is not None:
         x0, y0, x1, y1 = corners
@@ -142,19 +152,25 @@ def read_positions(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
     rows: list[tuple[float, float]] = []
     columns = (0, 1)
     with file.open(newline="", encoding="utf-8-sig") as lines:
-        for number, line in enumerate(csv.reader(lines), start=1):
-            if not line or line[0].lstrip().startswith("#"):
-                continue
-            names = [cell.strip().lower() for cell in line]
-            if not rows and "x" in names and "y" in names:
-                columns = (names.index("x"), names.index("y"))
-                continue
-            try:
-                rows.append((float(line[columns[0]]), float(line[columns[1]])))
-            except (ValueError, IndexError) as error:
-                raise ArgumentError(
-                    f"{file}: line {number}: expected x,y, found {','.join(line)!r}"
-                ) from error
+        reader = csv.reader(lines)
+        try:
+            for line in reader:
+                cells = [cell.strip() for cell in line]
+                names = [cell.lower() for cell in cells]
+                if not any(cells) or cells[0].startswith("#"):
+                    continue
+                if not rows and "x" in names and "y" in names:
+                    columns = (names.index("x"), names.index("y"))
+                    continue
+                rows.append((float(cells[columns[0]]), float(cells[columns[1]])))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ArgumentError(
+                f"{file}: expected text in UTF-8, found something else after line {reader.line_num}"
+            ) from error
+        except (ValueError, IndexError) as error:
+            raise ArgumentError(
+                f"{file}: line {reader.line_num}: expected x,y, found {','.join(line)!r}"
+            ) from error
     if not rows:
         raise ArgumentError(f"{file}: expected positions x,y, found none")
     return np.array(rows)
@@ -201,6 +217,7 @@ def _raster(
 
 def _sampler(archive: Archive, layer: str, xy: npt.NDArray[np.float64]) -> Patterns:
     """Patterns of a layer at any positions, read on demand."""
+    archive.attributes(layer)  # names the layers that there are where this one is missing
     if layer == "neural":
         from ebsdarchive.neural.storage import read_field
 
@@ -224,39 +241,47 @@ class _Interpolated:
     """Stored patterns: as measured at the points, and bilinear between them on square grids."""
 
     def __init__(self, archive: Archive, patterns: Patterns, xy: npt.NDArray[np.float64]) -> None:
-        self.patterns, self.grid = patterns, archive.grid
-        self.shape = (len(xy), *patterns.shape[1:])
-        self.nearest = self.grid.indices_of(xy)
-        at = self.grid.positions_at(self.nearest)
-        self.exact = np.abs(at - xy).max(axis=1) < 1e-9
-        if not self.exact.all() and self.grid.is_hexagonal:
+        grid = archive.grid
+        nearest = grid.indices_of(xy)
+        exact = np.abs(grid.positions_at(nearest) - xy).max(axis=1) < 1e-9
+        if not exact.all() and grid.is_hexagonal:
+            x, y = xy[~exact][0]
             raise GeometryError(
                 f"{archive.path}: expected measured points of the hexagonal grid for a layer of "
-                f"stored patterns, found ({xy[~self.exact][0][0]:g}, {xy[~self.exact][0][1]:g}); "
-                f"ask the neural layer for points between"
+                f"stored patterns, found ({x:g}, {y:g}); ask the neural layer for points between"
             )
-        self.xy = xy
-        self.dtype = patterns.dtype if self.exact.all() else np.dtype(np.float32)
+        self.patterns = patterns
+        self.shape = (len(xy), *patterns.shape[1:])
+        self.dtype = patterns.dtype if exact.all() else np.dtype(np.float32)
+        if exact.all():
+            self.indices, self.weights = nearest[:, None], np.ones((len(xy), 1))
+        else:
+            self.indices, self.weights = _corners(grid, np.clip(xy, 0.0, grid.extent))
 
     def read(self, start: int, stop: int) -> npt.NDArray:
-        return np.stack([self._at(i) for i in range(start, stop)])
-
-    def _at(self, i: int) -> npt.NDArray:
-        if self.exact[i]:
-            index = int(self.nearest[i])
-            return self.patterns.read(index, index + 1)[0].astype(self.dtype, copy=False)
-        nx, ny = self.grid.n_columns, self.grid.n_rows
-        x, y = self.xy[i]
-        column, row = min(int(x), max(nx - 2, 0)), min(int(y), max(ny - 2, 0))
-        fx, fy = x - column, y - row
-        out = np.zeros(self.shape[1:], np.float32)
-        for r, c, weight in (
-            (row, column, (1 - fy) * (1 - fx)),
-            (row, column + 1, (1 - fy) * fx),
-            (row + 1, column, fy * (1 - fx)),
-            (row + 1, column + 1, fy * fx),
-        ):
-            if weight > 0:
-                index = r * nx + c
-                out += np.float32(weight) * self.patterns.read(index, index + 1)[0]
+        indices, weights = self.indices[start:stop], self.weights[start:stop]
+        used = np.unique(indices[weights > 0])
+        runs = np.split(used, np.flatnonzero(np.diff(used) != 1) + 1)
+        found = np.concatenate([self.patterns.read(run[0], run[-1] + 1) for run in runs])
+        place = np.minimum(np.searchsorted(used, indices), len(used) - 1)
+        if indices.shape[1] == 1:
+            return found[place[:, 0]]
+        out = np.zeros((len(indices), *self.shape[1:]), np.float32)
+        for corner in range(4):
+            weight = weights[:, corner, None, None].astype(np.float32)
+            np.add(out, weight * found[place[:, corner]], out=out, where=weight > 0)
         return out
+
+
+def _corners(
+    grid: Grid, xy: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Indices (m, 4) of the points around each position (m, 2), and their bilinear weights."""
+    nx, ny = grid.n_columns, grid.n_rows
+    column = np.minimum(xy[:, 0].astype(np.int64), max(nx - 2, 0))
+    row = np.minimum(xy[:, 1].astype(np.int64), max(ny - 2, 0))
+    fx, fy = xy[:, 0] - column, xy[:, 1] - row
+    first = row * nx + column
+    indices = np.stack([first, first + 1, first + nx, first + nx + 1], axis=1)
+    weights = np.stack([(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx], axis=1)
+    return indices, weights

@@ -13,6 +13,7 @@ from ebsdarchive.archive.making import adding_layers, copied_archive
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
 from ebsdarchive.verbs.progress import Progress, silent, stage
+from ebsdarchive.verbs.targets import require_other_file
 
 __all__ = ["extract", "merge", "upgrade"]
 
@@ -39,6 +40,7 @@ def extract(
         The layers in the new file.
     """
     archive = open_archive(path)
+    require_other_file(output, path)
     names = _resolve(archive, layers)
     if not {"raw", "neural"} & set(names):
         raise ArgumentError(
@@ -140,6 +142,7 @@ def upgrade(
     VersionError
         If its version is not known here.
     """
+    require_other_file(output, path)
     return migrate.upgrade_file(path, output, force=force)
 
 

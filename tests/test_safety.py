@@ -1,0 +1,320 @@
+"""No write ever harms what exists: the target is what it was, or the complete new file."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import ebsdarchive
+from ebsdarchive.archive import store
+from ebsdarchive.archive.layers import write_map
+from ebsdarchive.archive.making import adding_layers
+from ebsdarchive.archive.raw import RawPatterns
+from ebsdarchive.archive.store import replacing
+from ebsdarchive.errors import OutputError
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs fork and POSIX signals")
+
+
+def interrupting(**request: Any) -> list[dict]:
+    """Results of a task of interrupting.py."""
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("interrupting.py")],
+        input=json.dumps(request, default=str),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def neural_only(fitted_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small file with the neural layer, to be merged."""
+    path = tmp_path_factory.mktemp("neural") / "small.h5"
+    ebsdarchive.extract(fitted_archive, ["neural"], path)
+    return path
+
+
+@pytest.fixture
+def raw_only(make_archive: Callable) -> Path:
+    """An archive with the raw layer only, not to be changed."""
+    return make_archive()
+
+
+@posix
+def test_a_kill_at_any_moment_leaves_the_old_file_or_the_complete_new_one(
+    tmp_path: Path, raw_only: Path, fitted_archive: Path, neural_only: Path
+) -> None:
+    results = interrupting(
+        task="kill", folder=tmp_path, old=raw_only, source=fitted_archive, small=neural_only,
+        trials=8,
+    )  # fmt: skip
+    for result in results:
+        assert result["state"] in ("old", "new"), result
+        assert result.get("left", []) == [], result
+    expected = {"never": "new", "before flush": "old", "before replace": "old"}
+    expected["after replace"] = "new"
+    for result in results:
+        if isinstance(result["moment"], str):
+            assert result["state"] == expected[result["moment"]], result
+    assert {result["operation"] for result in results} == {"compress", "merge", "add"}
+    random_moments = [result for result in results if not isinstance(result["moment"], str)]
+    assert [result for result in random_moments if result["state"] == "old"]
+
+
+COMPRESS = ["compress", "{vendor}", "-o", "{target}", "--profile", "compat"]
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_at_any_stage_ends_in_one_line_and_leaves_no_temporary_file(
+    tmp_path: Path, bundled_scan: Path, raw_only: Path, name: str
+) -> None:
+    plain = [*COMPRESS, "--no-neural"]
+    fitting = [*COMPRESS, "--time", "60", "--rank", "4", "--device", "cpu"]
+    stages: list[dict[str, Any]] = [
+        {"arguments": plain, "stage": "reading source"},
+        {"arguments": plain, "stage": "raw layer"},
+        {"arguments": plain, "stage": "raw layer", "delay": 0.3},
+        {"arguments": [*plain, "--force"], "stage": "raw layer", "delay": 0.1, "old": raw_only},
+        {"arguments": plain, "stage": "reading back"},
+    ]
+    if name == "SIGINT":
+        stages.append({"arguments": fitting, "stage": "training", "delay": 1.0})
+        stages.append({"arguments": ["fit", "{target}", "--time", "60", "--rank", "4"],
+                       "stage": "training", "delay": 0.3, "old": raw_only})  # fmt: skip
+    results = interrupting(
+        task="interrupt",
+        folder=tmp_path,
+        vendor=bundled_scan,
+        cases=[{"signal": name, **stage} for stage in stages],
+    )
+    for stage, result in zip(stages, results, strict=True):
+        said = [line for line in result["lines"] if not line.endswith("...")]
+        assert said == ["ebsdarchive: interrupted; nothing that was there before has changed"], (
+            stage,
+            result,
+        )
+        assert result["code"] == 130, (stage, result)
+        assert [rest for rest in result["left"] if not rest.endswith(".fit.npz")] == [], result
+        assert not result["processes"], "workers are still running"
+        if stage["arguments"] is fitting:
+            assert result["state"] == "new"  # the raw layer was complete before the fit began
+        else:
+            assert result["state"] == ("old" if stage.get("old") else "none"), (stage, result)
+
+
+@posix
+def test_a_full_disk_ends_in_one_line_and_leaves_the_old_file(
+    tmp_path: Path, raw_only: Path, bundled_scan: Path, neural_only: Path
+) -> None:
+    size = neural_only.stat().st_size
+    results = interrupting(
+        task="fill", folder=tmp_path, old=raw_only, vendor=bundled_scan, small=neural_only,
+        limits=[1, 2048, 5000, 30_000, size // 2, size - 5000],
+    )  # fmt: skip
+    for result in results:
+        assert result["state"] == "old", result
+        assert result["left"] == [], result
+        assert result["code"] == 9, result
+        [line] = result["lines"]
+        assert line.startswith("ebsdarchive: "), result
+        assert "expected room for the file, found the disk or a size limit full" in line, result
+
+
+@pytest.mark.parametrize("where", ["fsync", "write", "close"])
+def test_no_space_left_is_said_and_the_old_file_stays(
+    archive_path: Path, monkeypatch: pytest.MonkeyPatch, run_cli: Callable, where: str
+) -> None:
+    before = archive_path.read_bytes()
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise full
+
+    if where == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    elif where == "write":
+        monkeypatch.setattr(shutil, "copyfileobj", fail)
+        monkeypatch.setattr("fcntl.ioctl", fail)
+    else:
+        monkeypatch.setattr("ebsdarchive.archive.making.seal", fail)
+    with pytest.raises(OutputError, match="expected room for the file") as error:
+        with adding_layers(archive_path, ["maps/x"]) as file:
+            write_map(file["archive"], "x", np.zeros((5, 7)), long_name="x", units="1")
+    assert len(str(error.value).splitlines()) == 1
+    assert archive_path.read_bytes() == before
+    assert [path.name for path in archive_path.parent.iterdir()] == [archive_path.name]
+
+
+def test_a_read_only_place_is_named(
+    tmp_path: Path, make_scan: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *arguments: Any, **options: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(OutputError, match=r"expected a place that can be written, found Permiss"):
+        ebsdarchive.compress(make_scan(), tmp_path / "a.h5", neural=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
+)
+def test_a_folder_without_write_permission_is_named(tmp_path: Path, make_scan: Callable) -> None:
+    folder = tmp_path / "read only"
+    folder.mkdir()
+    folder.chmod(0o555)
+    with pytest.raises(OutputError, match="expected a place that can be written"):
+        ebsdarchive.compress(make_scan(), folder / "a.h5", neural=False)
+
+
+def test_a_target_that_another_program_changes_meanwhile_is_left_to_it(
+    archive_path: Path, full_archive: Path
+) -> None:
+    theirs = full_archive.read_bytes()
+    with (
+        pytest.raises(OutputError, match="found it changed by another program"),
+        adding_layers(archive_path, ["maps/x"]) as file,
+    ):
+        write_map(file["archive"], "x", np.zeros((5, 7)), long_name="x", units="1")
+        archive_path.write_bytes(theirs)
+    assert archive_path.read_bytes() == theirs
+    assert [path.name for path in archive_path.parent.iterdir()] == [archive_path.name]
+
+
+def test_a_target_that_appears_meanwhile_is_not_overwritten(tmp_path: Path, make_scan) -> None:
+    target = tmp_path / "a.h5"
+    with pytest.raises(OutputError, match="found it changed by another program"):
+        with replacing(target) as temporary:
+            temporary.write_bytes(b"mine")
+            target.write_bytes(b"theirs")
+    assert target.read_bytes() == b"theirs"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def chunks(path: Path) -> list[tuple[int, bytes]]:
+    """Filter mask and bytes of the raw layer's chunks, as they are in the file."""
+    with h5py.File(path) as file:
+        dataset = file["archive/raw/patterns"].id
+        infos = [dataset.get_chunk_info(i) for i in range(dataset.get_num_chunks())]
+        content = path.read_bytes()
+        return [
+            (info.filter_mask, content[info.byte_offset : info.byte_offset + info.size])
+            for info in infos
+        ]
+
+
+def test_adding_a_layer_leaves_the_raw_bytes_as_they_are_and_does_not_decode_them(
+    make_scan: Callable, tmp_path: Path, fitted_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, small = tmp_path / "a.h5", tmp_path / "small.h5"
+    ebsdarchive.compress(make_scan(), path, profile="fast", neural=False)
+    ebsdarchive.extract(fitted_archive, ["neural"], small)
+    before = chunks(path)
+
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("patterns were decoded")
+
+    monkeypatch.setattr(RawPatterns, "_decode", refuse)
+    assert ebsdarchive.merge(path, small) == ["neural"]
+    monkeypatch.undo()
+    assert chunks(path) == before
+    assert ebsdarchive.verify(path, data=True).sound
+
+
+def test_an_error_while_a_layer_is_added_leaves_the_file_as_it_was(archive_path: Path) -> None:
+    before = archive_path.read_bytes()
+    with pytest.raises(ZeroDivisionError), adding_layers(archive_path, ["neural"]) as file:
+        file["archive"].create_group("neural")
+        raise ZeroDivisionError
+    assert archive_path.read_bytes() == before
+    assert [path.name for path in archive_path.parent.iterdir()] == [archive_path.name]
+
+
+def test_a_layer_that_does_not_read_back_is_not_put_in_place(archive_path: Path) -> None:
+    before = archive_path.read_bytes()
+    with (
+        pytest.raises(ebsdarchive.errors.CorruptionError, match="expected to read back") as error,
+        adding_layers(archive_path, ["maps/x"]) as file,
+    ):
+        write_map(file["archive"], "x", np.zeros((5, 7)), long_name="x", units="1")
+        file["archive/maps/x/data"][0, 0] = 1
+    assert str(archive_path) in str(error.value)
+    assert ".partial" not in str(error.value)
+    assert archive_path.read_bytes() == before
+
+
+def test_nothing_existing_is_overwritten_without_force(
+    full_archive: Path, tmp_path: Path, make_scan: Callable, bundled_scan: Path, run_cli: Callable
+) -> None:
+    existing = tmp_path / "existing.h5"
+    existing.write_bytes(b"something dear")
+    for call in (
+        lambda: ebsdarchive.compress(make_scan(), existing, neural=False),
+        lambda: ebsdarchive.extract(full_archive, ["raw"], existing),
+    ):
+        with pytest.raises(OutputError, match="found one; use --force to replace it"):
+            call()
+    result = run_cli("compress", bundled_scan, "-o", existing, "--no-neural")
+    assert result.code == 9
+    assert len(result.err.splitlines()) == 1
+    assert existing.read_bytes() == b"something dear"
+    assert ebsdarchive.extract(full_archive, ["raw"], existing, force=True)
+    assert ebsdarchive.verify(existing, data=True).sound
+    assert list(tmp_path.iterdir()) == [existing]
+
+
+def test_a_link_to_an_archive_stays_a_link(archive_path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.h5"
+    link.symlink_to(archive_path)
+    with adding_layers(link, ["maps/x"]) as file:
+        write_map(file["archive"], "x", np.zeros((5, 7)), long_name="x", units="1")
+    assert link.is_symlink()
+    assert "maps/x" in ebsdarchive.open_archive(archive_path).layers
+
+
+def test_permissions_of_a_file_are_kept_when_it_is_replaced(archive_path: Path) -> None:
+    archive_path.chmod(0o640)
+    with adding_layers(archive_path, []):
+        pass
+    assert archive_path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [("", "expected a file name, found a folder"), ("none/a.h5", "expected an existing folder")],
+)
+def test_a_place_that_cannot_be_is_refused(tmp_path: Path, target: str, message: str) -> None:
+    with pytest.raises(OutputError, match=message), replacing(tmp_path / target):
+        pass
+
+
+def test_the_new_file_is_flushed_to_disk_before_it_takes_the_targets_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    real_flush, real_replace = store._flush, os.replace
+    monkeypatch.setattr(
+        store, "_flush", lambda path: (calls.append(("flush", path)), real_flush(path))
+    )
+    monkeypatch.setattr(
+        os, "replace", lambda a, b: (calls.append(("replace", a)), real_replace(a, b))
+    )
+    with replacing(tmp_path / "a.h5", check=lambda path: calls.append(("check", path))) as path:
+        path.write_bytes(b"x")
+    assert calls == [("check", path), ("flush", path), ("replace", path), ("flush", tmp_path)]
