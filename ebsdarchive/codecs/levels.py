@@ -65,17 +65,29 @@ def encode_by_pattern(
         Length of each list.
         None in place of all three where a pattern has more than 65,536 levels.
     """
-    bits = as_bits(patterns)
     codes = np.empty(patterns.shape, np.uint16)
     lists = []
-    for pattern, code in zip(bits, codes, strict=True):
-        levels, index = np.unique(pattern, return_inverse=True)
+    for pattern, code in zip(as_bits(patterns), codes, strict=True):
+        levels, index = _levels_and_index(pattern)
         if len(levels) > MAX_LEVELS:
             return None
-        code[...] = index.reshape(pattern.shape)
+        code[...] = index
         lists.append(to_increments(levels))
     counts = np.array([len(levels) for levels in lists], dtype=np.int64)
     return codes, np.concatenate(lists), counts
+
+
+def _levels_and_index(bits: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray]:
+    """The distinct values of a pattern, ascending, and for each pixel the index of its own."""
+    if bits.dtype.itemsize > 2:
+        levels, index = np.unique(bits, return_inverse=True)
+        return levels, index.reshape(bits.shape)
+    present = np.zeros(1 << (8 * bits.dtype.itemsize), bool)  # a table is faster than sorting
+    present[bits] = True
+    levels = np.flatnonzero(present).astype(bits.dtype)
+    position = np.zeros(len(present), np.uint16)
+    position[levels] = np.arange(len(levels), dtype=np.uint16)
+    return levels, position[bits]
 
 
 def encode_by_scan(patterns: npt.NDArray, levels: npt.NDArray) -> npt.NDArray[np.uint16] | None:
