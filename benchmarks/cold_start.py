@@ -34,7 +34,6 @@ def main() -> None:
         commands = {
             "ebsdarchive query --point 1.5,1.25 -o p.png": query,
             'python -c "import torch"': [sys.executable, "-c", "import torch"],
-            'python -c "import kikuchipy"': [sys.executable, "-c", "import kikuchipy"],
             'python -c "import h5py, numpy"': [sys.executable, "-c", "import h5py, numpy"],
         }
         for command in commands.values():
