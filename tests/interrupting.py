@@ -26,10 +26,6 @@ from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.cli import main
 from ebsdarchive.errors import EbsdArchiveError
 
-# loaded once, before children are forked
-import ebsdarchive.verbs.compressing  # isort: skip
-import ebsdarchive.verbs.sharing  # noqa: F401 # isort: skip
-
 
 def add_restored(path: Path) -> None:
     """Add a restored layer, as a restorer would."""
@@ -104,6 +100,8 @@ def kill(folder: Path, old: Path, source: Path, small: Path, trials: int) -> lis
     results = []
     for name, operation in operations(old, source, small).items():
         target.write_bytes(before)
+        operation(target)  # loads what it needs, before children are forked
+        target.write_bytes(before)
         started = time.monotonic()
         os.waitpid(fork(lambda op=operation: op(target)), 0)
         duration = time.monotonic() - started
@@ -151,6 +149,7 @@ def _dying(moment: str, operation: Callable[[Path], Any], target: Path) -> None:
 
 def interrupt(folder: Path, vendor: Path, cases: list[dict]) -> list[dict]:
     """Send a signal to the command line's process group when it says a stage has begun."""
+    _load(folder, vendor)
     raw._POOL_BYTES, raw.cores = 0, lambda: 2
     results = []
     for case in cases:
@@ -186,6 +185,12 @@ def interrupt(folder: Path, vendor: Path, cases: list[dict]) -> list[dict]:
     return results
 
 
+def _load(folder: Path, vendor: Path) -> None:
+    """Load what compress needs, before children are forked."""
+    ebsdarchive.compress(vendor, folder / "load.h5", neural=False)
+    (folder / "load.h5").unlink()
+
+
 def _group_is_alive(group: int) -> bool:
     """Whether processes of a group are still there after a few seconds of grace."""
     for _ in range(50):
@@ -202,6 +207,7 @@ def fill(folder: Path, old: Path, vendor: Path, small: Path, limits: list[int]) 
     """Run commands that may write files of no more than some bytes, as on a full disk."""
     before = old.read_bytes()
     target = folder / "target.h5"
+    _load(folder, vendor)
     results = []
     for limit in limits:
         for arguments in (

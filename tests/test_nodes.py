@@ -26,7 +26,7 @@ from ebsdarchive.archive.nodes import (
     read_array,
     write_dataset,
 )
-from ebsdarchive.archive.store import open_for_writing
+from ebsdarchive.archive.output import open_for_writing
 from ebsdarchive.archive.trust import MOST_BYTES
 from ebsdarchive.errors import CorruptionError
 from ebsdarchive.scan import SourceFile

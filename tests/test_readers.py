@@ -360,6 +360,16 @@ def test_a_single_point_and_a_line_of_points_keep_their_shape(flavour, ny, nx, t
         assert scan.detector.pc_bruker.shape == (3,)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1)])
+def test_patterns_of_one_pixel_or_one_row_of_pixels_keep_their_shape(shape, tmp_path):
+    sy, sx = shape
+    changes = {"pattern_height": sy, "pattern_width": sx, "static_background": None}
+    changes[PATTERNS_PATH["kikuchipy"]] = PATTERNS[:, :sy, :sx]
+    scan = open_scan(write_flavour(tmp_path, "kikuchipy", **changes))
+    assert scan.grid == Grid("square", NX, NY, 0.75, 0.5)
+    np.testing.assert_array_equal(all_patterns(scan), PATTERNS[:, :sy, :sx])
+
+
 def test_several_scans_in_a_file_are_told_apart_by_number_and_by_name(tmp_path):
     content = _kikuchipy()
     second = {k.replace("Scan 1", "Second scan"): v for k, v in content.items() if "Scan 1" in k}
@@ -831,7 +841,7 @@ def test_a_header_that_contradicts_itself_or_is_of_another_kind_is_refused(
 
 def test_brukers_region_of_interest_must_be_a_rectangle(tmp_path):
     places = {"Scan/EBSD/SEM/IX": [0, 1, 2, 0, 1, 1], "Scan/EBSD/SEM/IY": [0, 0, 0, 1, 1, 2]}
-    with pytest.raises(FormatError, match="Bruker HDF5 file, found: Only a rectangular region"):
+    with pytest.raises(FormatError, match="expected a rectangular region of interest"):
         open_scan(write_flavour(tmp_path, "bruker", **places))
 
 

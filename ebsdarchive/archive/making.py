@@ -17,7 +17,7 @@ from ebsdarchive.archive import description, layers
 from ebsdarchive.archive.check import check_structure
 from ebsdarchive.archive.file import Archive, archive_group
 from ebsdarchive.archive.raw import check_blocks
-from ebsdarchive.archive.store import LIBVER, open_for_reading, open_for_writing, replacing
+from ebsdarchive.archive.store import open_for_reading, open_for_writing, replacing
 from ebsdarchive.archive.views import write_views
 from ebsdarchive.errors import ArchiveError, CorruptionError
 from ebsdarchive.scan import Scan
@@ -77,7 +77,7 @@ def adding_layers(
     check = _reading_back(names, progress)
     with (
         replacing(path, start_from_target=True, check=check) as temporary,
-        h5py.File(temporary, "r+", libver=LIBVER) as file,
+        open_for_writing(temporary, "r+") as file,
     ):
         archive = archive_group(file)
         for name in names:

@@ -19,7 +19,12 @@ from ebsdarchive.archive.check import check_structure
 from ebsdarchive.archive.file import archive_group, format_version, readable
 from ebsdarchive.archive.making import seal
 from ebsdarchive.archive.nodes import attributes_of
-from ebsdarchive.archive.store import LIBVER, file_sha256, open_for_reading, replacing
+from ebsdarchive.archive.store import (
+    file_sha256,
+    open_for_reading,
+    open_for_writing,
+    replacing,
+)
 from ebsdarchive.errors import ArgumentError, CorruptionError, VersionError
 from ebsdarchive.scan import ArrayPatterns
 from ebsdarchive.schema import CURRENT_VERSION
@@ -49,7 +54,7 @@ def upgrade_file(
         )
     with replacing(output, force=force, check=_check) as temporary:
         shutil.copyfile(path, temporary)
-        with h5py.File(temporary, "r+", libver=LIBVER) as file, readable(file):
+        with open_for_writing(temporary, "r+") as file, readable(file):
             current = version
             while current != CURRENT_VERSION:
                 current, step = STEPS[current]

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive.conformity import attributes_of, check_node, plain, require_kind
+from ebsdarchive.archive.output import stop_if_failed
 from ebsdarchive.archive.trust import MOST_BYTES, read_array, read_rows, require_backed
 from ebsdarchive.errors import ArchiveError
 from ebsdarchive.schema import CURRENT_VERSION, Attribute, load_schema
@@ -71,6 +72,7 @@ def new_node(
                 raise ArchiveError(f"{group.name}: the schema has no dataset {key!r}")
             write_dataset(group, key, value, spec.units if spec else None)
     yield group
+    stop_if_failed()
     group.attrs["sha256"] = node_digest(group)
     faults = check_node(group, kind_name, {})
     if faults:

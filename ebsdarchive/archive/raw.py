@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive.nodes import new_node, plain, read_array, require_kind
+from ebsdarchive.archive.output import stop_if_failed
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.archive.trust import MOST_BYTES, read_rows
 from ebsdarchive.codecs import levels
@@ -205,6 +206,7 @@ def _write_coded(
         workers = cores() if nbytes > _POOL_BYTES else 1
         for code in ordered_map(encode_block, jobs(), workers):
             write_chunks(dataset, done, code.chunks)
+            stop_if_failed()
             digests.append(np.frombuffer(code.sha256, np.uint8))
             means.append(code.means)
             if code.increments is not None and code.level_counts is not None:

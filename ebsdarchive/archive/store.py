@@ -17,11 +17,11 @@ from pathlib import Path
 
 import h5py
 
+from ebsdarchive.archive.output import open_for_writing
 from ebsdarchive.errors import ArchiveError, EbsdArchiveError, OutputError
 
 __all__ = ["file_sha256", "open_for_reading", "open_for_writing", "replacing"]
 
-LIBVER = ("earliest", "v108")
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _CLONE = 0x40049409  # Linux FICLONE: share the blocks of a file where the file system can
 
@@ -90,11 +90,6 @@ def replacing(
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-
-
-def open_for_writing(path: Path) -> h5py.File:
-    """A new HDF5 file that HDF5 1.8 and later can read."""
-    return h5py.File(path, "w", libver=LIBVER)
 
 
 def open_for_reading(path: str | os.PathLike[str]) -> h5py.File:

@@ -5,7 +5,7 @@ Commands are loaded when they are called, so that `query` does not wait for what
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import importlib
 import os
 import signal
@@ -35,6 +35,14 @@ COMMANDS = (
 )
 
 
+class _InterruptedByUserError(Exception):
+    """Ctrl-C, or a request to end."""
+
+
+class _ClosedOutputError(Exception):
+    """Whoever read the output has left."""
+
+
 class _Commands(click.Group):
     """Finds a command in the module of its name."""
 
@@ -47,6 +55,14 @@ class _Commands(click.Group):
         module = importlib.import_module(f"ebsdarchive.cli.{name}_command")
         command: click.Command = module.command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # click would write an empty line
+            raise _InterruptedByUserError from error
+        except BrokenPipeError as error:  # click would leave with 1
+            raise _ClosedOutputError from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -79,7 +95,7 @@ def main(argv: list[str] | None = None) -> Any:
     from ebsdarchive.archive.provenance import command_line
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy waiting ruins a shared machine
-    arguments = sys.argv[1:] if argv is None else argv
+    arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -90,17 +106,20 @@ def main(argv: list[str] | None = None) -> Any:
         return _fail(str(error), error.exit_code)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx is not None else "ebsdarchive"
-        return _fail(f"{command}: {error.format_message()}; see {command} -h", 2)
+        where = command.removeprefix("ebsdarchive").strip()
+        message = error.format_message().rstrip(".")
+        return _fail(f"{where}{': ' if where else ''}{message}; see {command} -h", 2)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except _ClosedOutputError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _leave(0)
+    except (_InterruptedByUserError, KeyboardInterrupt, click.Abort):
         return _fail("interrupted; nothing that was there before has changed", 130)
     except MemoryError:
         return _fail("expected enough memory, found too little; close other programs", 1)
     except OSError as error:
-        if error.errno == errno.EPIPE:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-            return _leave(0)
         where = error.filename if error.filename is not None else "input or output"
         reason = error.strerror or str(error).splitlines()[0]
         return _fail(f"{where}: expected to read or write it, found: {reason}", 9)

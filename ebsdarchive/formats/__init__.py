@@ -45,8 +45,11 @@ def open_scan(
         raise FormatError(f"{file}: expected a file, found none")
     if file.is_dir():
         raise FormatError(f"{file}: expected a file, found a folder")
-    if not os.access(file, os.R_OK):
-        raise FormatError(f"{file}: expected a readable file, found no permission")
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        reason = "no permission" if isinstance(error, PermissionError) else error.strerror
+        raise FormatError(f"{file}: expected a readable file, found {reason}") from error
     extension = file.suffix.lower()
     if extension not in READABLE:
         raise FormatError(

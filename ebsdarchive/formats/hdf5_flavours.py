@@ -30,7 +30,6 @@ __all__ = [
     "known_step",
     "read_header",
     "require_emsoft_size",
-    "require_size",
 ]
 
 
@@ -137,37 +136,34 @@ FLAVOURS = {
 }
 
 
-def read_header(
-    path: Path, group: str, flavour: Flavour, grid_shape: tuple[int, int], shape: tuple[int, int]
-) -> tuple[Grid, Detector]:
+def read_header(path: Path, group: str, flavour: Flavour, patterns: str) -> tuple[Grid, Detector]:
     """Grid and detector of a scan, as far as its file knows them.
 
     Parameters
     ----------
-    grid_shape, shape
-        (rows, columns) of the scan, and of a pattern.
+    patterns
+        Path of the dataset of patterns in the scan's group.
 
     Raises
     ------
     FormatError
-        If there are neither one nor as many projection centres as points.
+        If patterns or projection centres are not as many, or as large, as the header says.
     """
+    ny, nx, sy, sx = _size(path, group, flavour)
+    _require_shape(path, f"/{group}/{patterns}", (ny * nx, sy, sx))
     step_x, step_y = (known_step(_number(path, group, name)) for name in flavour.steps)
-    grid = _own_grid(path, grid_shape) or Grid(
-        "square", grid_shape[1], grid_shape[0], step_x, step_y
-    )
     tilt = _number(path, group, flavour.tilt)
     sample_tilt = _number(path, group, *flavour.sample_tilt)
     if flavour.radians:
         euler = _values(path, group, flavour.tilt)
         tilt = math.degrees(euler[1]) - 90 if euler is not None and len(euler) == 3 else None
         sample_tilt = None if sample_tilt is None else math.degrees(sample_tilt)
-    original = _projection_centres(path, group, flavour, grid.size)
+    centres = _projection_centres(path, group, flavour, ny * nx)
     detector = Detector(
-        shape=shape,
-        pc_bruker=None if original is None else pc_to_bruker(original, flavour.convention, shape),
-        pc_original=original,
-        pc_convention=None if original is None else flavour.convention,
+        shape=(sy, sx),
+        pc_bruker=None if centres is None else pc_to_bruker(centres, flavour.convention, (sy, sx)),
+        pc_original=centres,
+        pc_convention=None if centres is None else flavour.convention,
         sample_tilt_deg=sample_tilt,
         tilt_deg=tilt,
         azimuth_deg=_number(path, group, flavour.azimuth),
@@ -175,11 +171,11 @@ def read_header(
         pixel_size_um=_number(path, group, flavour.pixel_size),
         binning=_binning(path, group, flavour),
     )
-    return grid, detector
+    return _own_grid(path, ny * nx) or Grid("square", nx, ny, step_x, step_y), detector
 
 
-def require_size(path: Path, group: str, flavour: Flavour, patterns: str) -> None:
-    """Raise FormatError unless patterns and projection centres are as many as the header says."""
+def _size(path: Path, group: str, flavour: Flavour) -> tuple[int, int, int, int]:
+    """Rows and columns of the scan, height and width of a pattern."""
     numbers = [_number(path, group, name) for name in flavour.size]
     if None in numbers:
         raise FormatError(
@@ -187,10 +183,15 @@ def require_size(path: Path, group: str, flavour: Flavour, patterns: str) -> Non
             f"{flavour.size[numbers.index(None)]}"
         )
     ny, nx, sy, sx = (int(number) for number in numbers if number is not None)
-    order = bruker_order(path, group)
-    n = ny * nx if order is None else len(order)
-    _require_shape(path, f"/{group}/{patterns}", (n, sy, sx))
-    _projection_centres(path, group, flavour, n)
+    places = _bruker_places(path, group)
+    if places is not None:  # a region of interest, of its own size
+        nx, ny = (len(np.unique(place)) for place in places)
+        if len(np.unique(np.stack(places), axis=1).T) != nx * ny or len(places[0]) != nx * ny:
+            raise FormatError(
+                f"{path}: /{group}: expected a rectangular region of interest, found "
+                f"{len(places[0])} points in {ny} rows and {nx} columns"
+            )
+    return ny, nx, sy, sx
 
 
 def require_emsoft_size(path: Path) -> None:
@@ -243,11 +244,16 @@ def emsoft_detector(path: Path, shape: tuple[int, int]) -> Detector:
 
 def bruker_order(path: Path, group: str) -> npt.NDArray[np.int64] | None:
     """Bruker's files list patterns in any order: index in the file of each point of the grid."""
-    with open_for_reading(path) as file:
-        sem = file[group].get("EBSD/SEM")
-        if sem is None or "IX" not in sem or "IY" not in sem:
-            return None
-        return np.lexsort((sem["IX"][()], sem["IY"][()]))
+    places = _bruker_places(path, group)
+    return None if places is None else np.lexsort(places)
+
+
+def _bruker_places(path: Path, group: str) -> tuple[npt.NDArray, npt.NDArray] | None:
+    """Column and row of each pattern in the file, where it says."""
+    places = [_values(path, group, f"EBSD/SEM/{name}") for name in ("IX", "IY")]
+    if places[0] is None or places[1] is None:
+        return None
+    return places[0], places[1]
 
 
 def _projection_centres(
@@ -282,13 +288,13 @@ def _binning(path: Path, group: str, flavour: Flavour) -> float | None:
     return None
 
 
-def _own_grid(path: Path, grid_shape: tuple[int, int]) -> Grid | None:
+def _own_grid(path: Path, n: int) -> Grid | None:
     """The grid that an export of this package holds: kikuchipy's layout knows no hexagonal one."""
     with open_for_reading(path) as file:
         node = file.get("ebsdarchive_export")
         text = None if node is None else node.attrs.get("grid")
     grid = None if text is None else Grid(**json.loads(plain(text)))
-    return grid if grid is not None and grid.size == math.prod(grid_shape) else None
+    return grid if grid is not None and grid.size == n else None
 
 
 def _number(path: Path, group: str, *names: str) -> float | None:

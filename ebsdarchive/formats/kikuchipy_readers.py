@@ -35,7 +35,6 @@ from ebsdarchive.formats.hdf5_flavours import (
     known_step,
     read_header,
     require_emsoft_size,
-    require_size,
 )
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, FilePatterns, Microscope, Patterns, Scan, SourceFile
@@ -111,10 +110,11 @@ def _read(path: Path, group: str | None, flavour: Flavour | None) -> Scan:
     """The scan in a group of an HDF5 file, or the only one of any other file."""
     format_name = flavour.name if flavour is not None else _format_name(path)
     options: dict[str, Any] = {} if group is None else {"scan_group_names": group}
+    grid = detector = None
     unprocessed = False
     if group is not None and flavour is not None:
         name = _patterns_path(path, group, flavour)
-        require_size(path, group, flavour, name)
+        grid, detector = read_header(path, group, flavour, name)
         if len(flavour.patterns) > 1:
             unprocessed = name == flavour.patterns[1]
             options["processed"] = not unprocessed
@@ -123,21 +123,18 @@ def _read(path: Path, group: str | None, flavour: Flavour | None) -> Scan:
     signal = _load(path, format_name, options)
     if h5py.is_hdf5(path):  # patterns are read without it; an open file could not be replaced
         signal.close_file()
-    ny, nx = _navigation_shape(signal)
-    sy, sx = (int(size) for size in signal.data.shape[-2:])
     patterns, dataset_path = _patterns(path, signal, group, flavour)
-    if group is not None and flavour is not None:
-        grid, detector = read_header(path, group, flavour, (ny, nx), (sy, sx))
-    else:
-        grid = Grid("square", nx, ny, *_steps(signal))
-        detector = _detector(path, signal, (sy, sx))
+    if grid is None or detector is None:
+        ny, nx = _navigation_shape(signal)
+        sy, sx = (int(size) for size in signal.data.shape[-2:])
+        grid, detector = Grid("square", nx, ny, *_steps(signal)), _detector(path, signal, (sy, sx))
     orientations, phases = from_crystal_map(signal.xmap) if signal.xmap is not None else (None, ())
     if orientations is not None and len(orientations.quaternions) != patterns.shape[0]:
         orientations = None
     background = signal.static_background
     if unprocessed:  # kikuchipy gives that of the processed patterns
         background = signal.original_metadata.get_item("Unprocessed Static Background")
-    usable = isinstance(background, np.ndarray) and background.shape == (sy, sx)
+    usable = isinstance(background, np.ndarray) and background.shape == detector.shape
     return Scan(
         patterns=patterns,
         grid=grid,

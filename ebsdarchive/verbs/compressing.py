@@ -15,7 +15,7 @@ from ebsdarchive.archive.description import write_source
 from ebsdarchive.archive.making import new_archive
 from ebsdarchive.archive.raw import RawSummary, write_raw
 from ebsdarchive.archive.views import write_mean_map
-from ebsdarchive.errors import ArgumentError, FormatError, OutputError
+from ebsdarchive.errors import ArgumentError, FitError, FormatError, OutputError
 from ebsdarchive.formats import open_scan
 from ebsdarchive.scan import Scan
 from ebsdarchive.verbs.fitting import FitSummary, NeuralOptions, add_field, fit_and_write
@@ -114,7 +114,10 @@ def compress(
         write_mean_map(archive, scan.grid, means, sha256)
         provenance.record(archive, activity)
     if neural and not drop_raw:
-        fitted = add_field(path, scan, options, activity, progress)
+        try:
+            fitted = add_field(path, scan, options, activity, progress)
+        except FitError as error:
+            raise FitError(f"{error}; {path} holds the raw layer") from error
     return CompressSummary(str(path), scan.nbytes, path.stat().st_size, raw, fitted)
 
 
@@ -126,7 +129,7 @@ def _output_path(
     elif isinstance(source, Scan):
         raise ArgumentError("compress: expected an output for a scan in memory, found none")
     elif Path(source).is_dir():
-        raise FormatError(f"{os.fspath(source)}: expected a file, found a folder")
+        raise FormatError(f"{Path(source)}: expected a file, found a folder")
     else:
         path = Path(source).with_suffix(".archive.h5")
     if path.suffix.lower() not in (".h5", ".hdf5"):

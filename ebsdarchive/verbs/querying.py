@@ -268,8 +268,9 @@ class _Interpolated:
             return found[place[:, 0]]
         out = np.zeros((len(indices), *self.shape[1:]), np.float32)
         for corner in range(4):
-            weight = weights[:, corner, None, None].astype(np.float32)
-            np.add(out, weight * found[place[:, corner]], out=out, where=weight > 0)
+            part = np.flatnonzero(weights[:, corner] > 0)  # 0 times infinity is not 0
+            weight = weights[part, corner, None, None].astype(np.float32)
+            out[part] += weight * found[place[part, corner]]
         return out
 
 
