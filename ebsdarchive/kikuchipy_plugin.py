@@ -55,6 +55,7 @@ def file_reader(
     names, scales = ["y", "x"], [step_y, step_x]
     if patterns.ndim == 3:
         names, scales = ["x"], [step_x]
+    unit = "px" if scan.grid.step_x_um is None else "um"
     kept = [i for i, size in enumerate(patterns.shape[:-2]) if size > 1]
     data = data.reshape(*[patterns.shape[i] for i in kept], *patterns.shape[-2:])
     axes = [
@@ -64,7 +65,7 @@ def file_reader(
             "name": name,
             "scale": scale,
             "offset": 0.0,
-            "units": "um",
+            "units": "um" if name in ("dy", "dx") else unit,
         }
         for i, (size, name, scale) in enumerate(
             zip(

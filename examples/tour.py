@@ -27,9 +27,7 @@ def main(folder: Path) -> None:
 
     between = ebsdarchive.query(path, point=(10.5, 7.25))
     print("a pattern between four measured ones:", between.shape, f"mean {between.mean():.0f}")
-    ebsdarchive.query(
-        path, folder / "path.png", along=[(2, 3), (20, 15)], samples=12, force=True
-    )
+    ebsdarchive.query(path, folder / "path.png", along=[(2, 3), (20, 15)], samples=12, force=True)
 
     raw = xarray.open_dataset(path, engine="ebsdarchive")
     field = xarray.open_dataset(path, engine="ebsdarchive", layer="neural")

@@ -6,6 +6,7 @@ child per trial, which costs milliseconds where starting Python costs seconds. P
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -83,6 +84,7 @@ def fork(work: Callable[[], Any], stderr: int | None = None) -> int:
         code = int(stop.code or 0)
     finally:
         with contextlib.suppress(Exception):
+            atexit._run_exitfuncs()  # as at the end of a process of its own
             sys.stderr.flush()
         os._exit(code)
 

@@ -331,6 +331,7 @@ def _archive_once(make_scan: Any, make_archive: Any) -> Path:
         (2, "two numbers x,y, found '1'", ("query", "{a}", "--point", "1", "-o", "{o}.h5")),
         (2, "two numbers x,y", ("query", "{a}", "--point", "1,b", "-o", "{o}.h5")),
         (2, "at least two positions", ("query", "{a}", "--path", "1,1", "-o", "{o}.h5")),
+        (2, "positions x0,y0:x1,y1", ("query", "{a}", "--path", "0,0;1,1", "-o", "{o}.h5")),
         (2, "path of no length", ("query", "{a}", "--path", "1,1:1,1", "-o", "{o}.h5")),
         (2, "--samples", ("query", "{a}", "--path", "0,0:1,1", "--samples", "1", "-o", "{o}.h5")),
         (2, "spacing", ("query", "{a}", "--path", "0,0:1,1", "--spacing", "0", "-o", "{o}.h5")),
@@ -425,7 +426,10 @@ def as_nobody() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    os.seteuid(65534)
+    try:
+        os.seteuid(65534)
+    except OSError:
+        pytest.skip("this container has no other user")
     try:
         yield
     finally:

@@ -171,6 +171,50 @@ def test_a_scan_goes_in_and_patterns_come_out_by_commands_alone(source, run_cli,
     ]
 
 
+def test_the_neural_layer_alone_can_be_kept_and_merged_with_the_raw_one(
+    source, archive_path, run_cli, tmp_path
+):
+    small = tmp_path / "small.h5"
+    code, out, err = run_cli("compress", source, "-o", small, "--drop-raw", *FIT)
+    assert (code, "lossless" in out) == (0, False), err
+    assert "PyEBSDIndex: no, export it" in run_cli("info", small).out
+    assert run_cli("export", small, "-o", tmp_path / "decoded.up2").code == 0
+    found = run_cli("export", small, "-o", tmp_path / "raw.up2", "--layer", "raw")
+    assert found.code == 7
+    assert run_cli("fit", small, *FIT).code == 7  # nothing to fit to
+    code, out, _ = run_cli("merge", archive_path, small)
+    assert (code, out) == (0, f"{archive_path}: added neural\n")
+    assert run_cli("verify", archive_path, "--data").code == 0
+
+
+def test_an_older_format_is_rewritten_as_the_current_one(
+    archive_path, run_cli, tmp_path, monkeypatch
+):
+    from ebsdarchive.archive import migrate
+
+    def step(file: h5py.File) -> None:
+        file.attrs["encoding-version"] = "1.0"
+
+    with h5py.File(archive_path, "r+") as file:
+        file.attrs["encoding-version"] = "0.9"
+    monkeypatch.setitem(migrate.STEPS, "0.9", ("1.0", step))
+    code, out, err = run_cli("upgrade", archive_path, "-o", tmp_path / "new.h5")
+    assert (code, out) == (0, f"{tmp_path / 'new.h5'}: format 0.9 -> 1.0\n"), err
+    assert run_cli("verify", tmp_path / "new.h5", "--data").code == 0
+
+
+def test_what_differs_from_the_schema_is_listed(archive_path, run_cli):
+    with h5py.File(archive_path, "r+") as file:
+        del file["archive/scan/grid"].attrs["n_rows"]
+        del file["archive/maps/mean_intensity"].attrs["long_name"]
+    code, out, err = run_cli("validate", archive_path)
+    assert code == 4
+    faults = out.splitlines()
+    assert any("n_rows" in fault for fault in faults)
+    assert any("long_name" in fault for fault in faults)
+    assert err.endswith(f"expected what the schema says, found {len(faults)} differences\n")
+
+
 def test_where_a_query_asks_can_be_said_in_every_way(fitted_archive, run_cli, tmp_path):
     (tmp_path / "points.csv").write_text("x,y\n0,0\n2.5,1.5\n", encoding="utf-8")
     for number, (arguments, count) in enumerate(
@@ -270,6 +314,20 @@ def test_a_simulated_scan_is_written_by_command(run_cli, tmp_path):
     assert "12 patterns" in out
 
 
+def test_the_demo_shows_the_main_job_on_a_scan_of_ones_own(source, run_cli, tmp_path):
+    code, out, err = run_cli("demo", source, "-o", tmp_path / "demo", "--time", "1")
+    assert code == 0, err
+    for words in ("35 patterns of 11 x 13 px", "lossless", "mean error", "left out"):
+        assert words in out  # up2 files have no projection centre to index with
+    files = [Path(line.strip()) for line in out.split("wrote\n")[1].splitlines()]
+    assert len(files) == 5
+    assert all(file.stat().st_size > 0 for file in files)
+    raw = tmp_path / "demo/scan.raw.up2"
+    assert raw in files
+    assert raw.read_bytes() == source.read_bytes()
+    assert run_cli("verify", tmp_path / "demo/scan.archive.h5", "--data").code == 0
+
+
 # ---------------------------------------------------------------- exit codes
 
 
@@ -356,7 +414,8 @@ def test_whatever_stops_a_command_ends_in_one_line(
     assert re.search(words, found.err)
 
 
-def test_an_interrupt_ends_with_130_and_leaves_the_archive_as_it_was(archive_path):
+@pytest.mark.parametrize("request_to_end", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_with_130_and_leaves_the_archive_as_it_was(request_to_end, archive_path):
     before = archive_path.read_bytes()
     process = subprocess.Popen(
         [sys.executable, "-m", "ebsdarchive", "fit", archive_path, *FIT[:-3], "300"],
@@ -369,7 +428,7 @@ def test_an_interrupt_ends_with_130_and_leaves_the_archive_as_it_was(archive_pat
         seen.append(line)
         if line.startswith("train"):
             time.sleep(0.3)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(request_to_end)
             break
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, (seen, err)

@@ -18,8 +18,8 @@ from hypothesis.extra import numpy as npst
 
 import ebsdarchive
 from ebsdarchive.archive import raw
-from ebsdarchive.archive.raw import RawPatterns, RawSummary, check_blocks, write_raw
 from ebsdarchive.archive.output import open_for_writing
+from ebsdarchive.archive.raw import RawPatterns, RawSummary, check_blocks, write_raw
 from ebsdarchive.codecs import levels
 from ebsdarchive.codecs.lossless import PROFILES, Coding, encode_block, sha256_of
 from ebsdarchive.codecs.pool import ordered_map

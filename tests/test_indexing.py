@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+import ebsdarchive
 from ebsdarchive import open_scan
-from ebsdarchive.analysis.indexing import compare_orientations, hough_index
+from ebsdarchive.analysis.indexing import compare_orientations, hough_index, index_file
 from ebsdarchive.errors import ArgumentError
 
 
@@ -108,7 +109,9 @@ def test_points_that_are_not_indexed_differ_by_nothing_and_count_as_disagreement
     assert np.isnan(nothing.median_deg)
 
 
-def test_real_patterns_are_indexed_as_the_file_says(bundled_scan, capsys):
+def test_real_patterns_and_their_export_are_indexed_as_the_file_says(
+    bundled_scan, tmp_path, capsys
+):
     scan = open_scan(bundled_scan)
     points = np.linspace(0, scan.grid.size - 1, 40).astype(int)
     patterns = np.concatenate([scan.patterns.read(i, i + 1) for i in points])
@@ -121,6 +124,10 @@ def test_real_patterns_are_indexed_as_the_file_says(bundled_scan, capsys):
     assert agreement.mean_deg < 1.0
     assert np.nanmedian(found.fit_deg) < 1.0
     assert np.nanmean(found.confidence) > 0.5
+    ebsdarchive.compress(bundled_scan, tmp_path / "a.h5", profile="none", neural=False)
+    ebsdarchive.export(tmp_path / "a.h5", tmp_path / "a.up2")
+    again = index_file(tmp_path / "a.up2", scan, points=points)
+    np.testing.assert_allclose(again.quaternions, found.quaternions)
     assert capsys.readouterr().out == ""  # the libraries' prints are theirs
 
 

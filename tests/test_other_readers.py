@@ -145,22 +145,23 @@ print(any(name.split(".")[0] == "ebsdarchive" for name in sys.modules))
     assert in_another_process(code).split() == ["True", "False"]
 
 
-@pytest.mark.parametrize("profile", ["fast", "archive"])
-def test_other_profiles_need_hdf5plugin_and_no_more(profile, make_scan, make_archive, tmp_path):
+def test_other_profiles_need_hdf5plugin_and_no_more(make_scan, make_archive, tmp_path):
     scan = make_scan()
-    path = make_archive(scan, profile=profile)
+    paths = [str(make_archive(scan, profile=profile)) for profile in ("fast", "archive")]
     np.save(tmp_path / "expected.npy", all_patterns(scan))
     code = f"""
 import sys
 import hdf5plugin, kikuchipy, numpy as np
-signal = kikuchipy.load({str(path)!r})
-print(np.array_equal(signal.data.reshape(35, 11, 13), np.load({str(tmp_path / "expected.npy")!r})))
 from pyebsdindex.ebsd_pattern import get_pattern_file_obj
-patterns = get_pattern_file_obj({str(path)!r}).read_data(returnArrayOnly=True)[0]
-print(np.array_equal(patterns, signal.data.reshape(patterns.shape)))
+expected = np.load({str(tmp_path / "expected.npy")!r})
+for path in {paths!r}:
+    signal = kikuchipy.load(path)
+    print(np.array_equal(signal.data.reshape(expected.shape), expected))
+    patterns = get_pattern_file_obj(path).read_data(returnArrayOnly=True)[0]
+    print(np.array_equal(patterns, expected))
 print(any(name.split(".")[0] == "ebsdarchive" for name in sys.modules))
 """
-    assert in_another_process(code).split() == ["True", "True", "False"]
+    assert in_another_process(code).split() == ["True"] * 4 + ["False"]
 
 
 # ---------------------------------------------------------------- PyEBSDIndex
@@ -266,6 +267,15 @@ def test_with_the_plugin_kikuchipy_opens_hexagonal_single_and_line_scans(
         np.testing.assert_allclose(
             signal.detector.pc.reshape(-1, 3), np.atleast_2d(scan.detector.pc_bruker)
         )
+
+
+def test_with_the_plugin_steps_that_are_not_known_are_pixels(make_scan, make_archive, plugin):
+    patterns = (all_patterns(make_scan()) // 100 * 1117).astype(np.uint16)
+    scan = make_scan(patterns=patterns, step_um=(None, None), described=False, pc=None)
+    signal = load(make_archive(scan, profile="archive"))
+    axes = {axis.name: (axis.scale, axis.units) for axis in signal.axes_manager.navigation_axes}
+    assert axes == {"x": (1.0, "px"), "y": (1.0, "px")}
+    np.testing.assert_array_equal(signal.data.reshape(patterns.shape), patterns)
 
 
 def test_with_the_plugin_any_layer_can_be_named(fitted_archive, plugin):

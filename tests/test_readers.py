@@ -389,10 +389,13 @@ def test_several_scans_in_a_file_are_told_apart_by_number_and_by_name(tmp_path):
         open_scan(path, dataset="Scan 1", scan_index=0)
 
 
-@pytest.mark.parametrize("name", ["edax_binary/edax_binary.up1", "nordif/Pattern.dat"])
+@pytest.mark.parametrize(
+    "name",
+    ["edax_binary/edax_binary.up1", "nordif/Pattern.dat", "emsoft_ebsd/EBSD_TEST_Ni.h5"],
+)
 def test_naming_a_scan_in_a_file_that_holds_one_is_an_error(name):
     with pytest.raises(ArgumentError, match="no scan to be named"):
-        open_scan(BUNDLED / name, scan_index=0)
+        open_scan(BUNDLED / name, scan_index=1)
 
 
 def test_a_file_much_larger_than_memory_opens_at_once_and_reads_block_by_block(tmp_path):
@@ -405,6 +408,17 @@ def test_a_file_much_larger_than_memory_opens_at_once_and_reads_block_by_block(t
     assert scan.nbytes == 400 * 350 * last.nbytes
     assert not scan.patterns.read(0, 2).any()
     np.testing.assert_array_equal(scan.patterns.read(scan.grid.size - 1, scan.grid.size), [last])
+
+
+def test_a_link_in_a_source_that_leads_nowhere_does_not_matter(tmp_path):
+    path = write_flavour(tmp_path, "edax")
+    with h5py.File(path, "r+") as file:
+        file["Map/EBSD/External"] = h5py.ExternalLink("missing.h5", "/x")
+    np.testing.assert_array_equal(all_patterns(open_scan(path)), PATTERNS)
+    ebsdarchive.compress(path, tmp_path / "a.h5", profile="compat", neural=False)
+    with h5py.File(tmp_path / "a.h5") as file:  # never followed, and said
+        assert "External" not in file["archive/source/hdf5/Map/EBSD"]
+        assert "/Map/EBSD/External" in file["archive/source"].attrs["hdf5_left_out"]
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
@@ -545,6 +559,18 @@ def test_orientations_and_phases_come_along_where_the_file_has_them():
     (phase,) = scan.phases
     assert (phase.name, phase.space_group, phase.point_group) == ("ni", 225, "m-3m")
     np.testing.assert_allclose(phase.lattice, [3.5236] * 3 + [90] * 3)  # the file holds nm
+
+
+def test_a_crystal_map_of_other_points_is_not_taken_for_that_of_the_scan(tmp_path):
+    path = Path(shutil.copy(BUNDLED / "kikuchipy_h5ebsd/patterns.h5", tmp_path))
+    with h5py.File(path, "r+") as file:
+        name = "Scan 1/EBSD/CrystalMap/crystal_map/data/is_in_data"
+        inside = file[name][()]
+        inside[-3:] = False
+        file[name][...] = inside
+    scan = open_scan(path)
+    assert scan.orientations is None
+    assert scan.phases[0].name == "ni"
 
 
 def test_the_bundled_real_scan_is_read_whole(bundled_scan):

@@ -15,7 +15,7 @@ import pytest
 
 import ebsdarchive
 from ebsdarchive import export, open_archive, open_scan, query
-from ebsdarchive.errors import ArgumentError, GeometryError, OutputError
+from ebsdarchive.errors import ArgumentError, FormatError, GeometryError, OutputError
 from ebsdarchive.formats import writers
 from ebsdarchive.formats.edax_up import write_up
 from ebsdarchive.formats.quantise import Quantisation, choose_quantisation
@@ -113,6 +113,9 @@ def test_a_hexagonal_up2_holds_the_true_number_of_patterns(
     again = open_scan(tmp_path / "a.up2")
     assert again.grid == scan.grid
     np.testing.assert_array_equal(all_patterns(again), all_patterns(scan))
+    beside = json.loads((tmp_path / "a.up2.json").read_text(encoding="utf-8"))
+    assert beside["grid"]["kind"] == "hexagonal"
+    assert beside["n_columns_even"] == (7 if equal_rows else 6)
     theirs = kikuchipy_load(tmp_path / "a.up2").data  # one long row
     np.testing.assert_array_equal(theirs, all_patterns(scan))
 
@@ -152,6 +155,23 @@ def test_a_hexagonal_grid_and_unknown_steps_survive_an_export_to_h5(
         assert again.grid == scan.grid
         assert again.detector == scan.detector  # nothing but the shape is known
         np.testing.assert_array_equal(all_patterns(again), all_patterns(scan))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "version", "count", "error"),
+    [
+        ("float32", 3, 35, ArgumentError),
+        ("uint8", 2, 35, ArgumentError),
+        ("uint8", 3, 34, FormatError),
+    ],
+)
+def test_an_up_file_that_could_not_be_read_is_not_written(
+    dtype, version, count, error, make_scan, tmp_path
+):
+    scan = make_scan(dtype="uint8")
+    blocks = [scan.patterns.read(0, count)]
+    with pytest.raises(error):
+        write_up(tmp_path / "a.up1", blocks, scan.grid, (11, 13), dtype, version)
 
 
 # ---------------------------------------------------------------- integers by a recorded rule
@@ -234,6 +254,19 @@ def test_pixels_beyond_the_type_are_limited_and_counted():
     assert (rule.clipped, rule.rounded) == (3, True)
     rule.apply(values)
     assert rule.clipped == 6
+
+
+def test_floats_are_kept_as_they_are_and_integers_become_them():
+    rule = Quantisation("float32")
+    values = np.array([[[1, 2, 65535]]], np.uint16)
+    assert rule.apply(values).dtype == np.float32
+    np.testing.assert_array_equal(rule.apply(values), values)
+    assert not rule.rounded
+
+
+def test_a_range_is_needed_where_counts_do_not_fit():
+    with pytest.raises(ArgumentError, match="uint16 to uint8: expected the scan's range"):
+        choose_quantisation("uint8", "uint16", None)
 
 
 def test_a_scan_of_one_grey_level_is_scaled_without_a_division_by_zero():
@@ -428,10 +461,13 @@ def test_a_picture_shows_the_patterns_of_a_path_with_room_for_their_positions(
 
 
 @pytest.mark.parametrize("options", [{"point": (0, 0)}, {"upsample": 4}])
-def test_pictures_of_one_pattern_and_of_hundreds_are_made(options, archive_path, tmp_path):
+@pytest.mark.parametrize("described", [True, False])
+def test_pictures_of_one_pattern_and_of_hundreds_are_made(
+    options, described, make_archive, tmp_path
+):
     from PIL import Image
 
-    query(archive_path, tmp_path / "a.png", **options)
+    query(make_archive(described=described, dtype="uint8"), tmp_path / "a.png", **options)
     with Image.open(tmp_path / "a.png") as picture:
         picture.verify()
 

@@ -78,7 +78,8 @@ def hough_index(
     patterns
         (n, sy, sx).
     scan
-        Gives the projection centre (its mean is used), tilts and, unless named, the first phase.
+        Gives the projection centre (its mean is used), tilts and, unless named, the first phase. A
+        sample tilt that is not known is taken for 70 degrees, other angles for 0.
     static_background
         (sy, sx); by default the scan's, or the mean of `patterns`.
 

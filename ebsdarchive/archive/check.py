@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 
-from ebsdarchive.archive.conformity import check_node, plain
+from ebsdarchive.archive.conformity import attribute, check_node
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.file import archive_group, readable
 from ebsdarchive.archive.layers import contents, read_contents
@@ -138,13 +138,13 @@ def _check(archive: h5py.Group, name: str, expected: str | None) -> list[str]:
 def _check_scan(archive: h5py.Group) -> list[str]:
     """Faults between nodes: the grid and the number of points, lossy layers and their original."""
     faults = []
-    grid, n = read_grid(archive), plain(archive["scan"].attrs["n"])
+    grid, n = read_grid(archive), attribute(archive["scan"], "n")
     if grid.size != n:
         faults.append(f"/archive/scan/grid: expected a grid of {n} points, found {grid.size}")
     if "raw" in archive:
-        original = plain(archive["raw"].attrs["patterns_sha256"])
+        original = attribute(archive["raw"], "patterns_sha256")
         for name in ["neural", *(f"restored/{key}" for key in archive.get("restored", {}))]:
-            named = plain(archive[name].attrs["raw_sha256"]) if name in archive else original
+            named = attribute(archive[name], "raw_sha256") if name in archive else original
             if named != original:
                 faults.append(
                     f"/archive/{name}: expected a layer of these raw patterns, found one of others "

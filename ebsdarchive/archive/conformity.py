@@ -10,40 +10,49 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ebsdarchive.archive.trust import READ_ERRORS
+from ebsdarchive.archive.trust import READ_ERRORS, read_attribute
 from ebsdarchive.errors import ArchiveError, VersionError
 from ebsdarchive.schema import CURRENT_VERSION, Attribute, Dataset, Kind, Subgroup, load_schema
 
-__all__ = ["SAID_BY_ALL", "attributes_of", "check_node", "plain", "require_kind"]
+__all__ = ["attribute", "attributes_of", "check_node", "plain", "require_kind"]
 
-SAID_BY_ALL = ("encoding-type", "encoding-version", "sha256")
+_SAID_BY_ALL = ("encoding-type", "encoding-version", "sha256")
 _TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "int": (int,), "float": (float, int)}
 
 
 def attributes_of(group: h5py.Group) -> dict[str, Any]:
     """All attributes as plain Python values."""
-    return {key: plain(group.attrs[key]) for key in group.attrs}
+    return {key: plain(read_attribute(group, key)) for key in group.attrs}
+
+
+def attribute(item: h5py.Group | h5py.Dataset, key: str, default: Any = None) -> Any:
+    """An attribute as a plain Python value; `default` if there is none and a default is given."""
+    if default is not None and key not in item.attrs:
+        return default
+    return plain(read_attribute(item, key))
 
 
 def plain(value: Any) -> Any:
     """An HDF5 value as str, int, float, bool or list of these."""
+    if isinstance(value, str):  # h5py marks bytes that are no UTF-8 by surrogates
+        value = value.encode("utf-8", "surrogateescape")
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return value.decode("utf-8", "backslashreplace")
     if isinstance(value, np.ndarray):
         return [plain(item) for item in value.tolist()] if value.ndim else plain(value.item())
     if isinstance(value, np.generic):
         return plain(value.item())
     if isinstance(value, h5py.Empty):
         return None
-    return value if isinstance(value, str | int | float | bool) else str(value)
+    return value if isinstance(value, int | float | bool) else str(value)
 
 
 def require_kind(group: h5py.Group, kind_name: str) -> Kind:
     """The kind of a node after checking that it says to be of it, in a version known here."""
     kind = load_schema(CURRENT_VERSION).kind(kind_name)
     where = f"{group.file.filename}: {group.name}"
-    found = plain(group.attrs.get("encoding-type", "nothing"))
-    version = plain(group.attrs.get("encoding-version", "none"))
+    found = attribute(group, "encoding-type", "nothing")
+    version = attribute(group, "encoding-version", "none")
     if found != kind.encoding_type:
         raise ArchiveError(f"{where}: expected encoding {kind.encoding_type}, found {found}")
     if version != kind.encoding_version:
@@ -65,7 +74,7 @@ def check_node(group: h5py.Group, kind_name: str, symbols: dict[str, Any]) -> li
     where = group.name.rstrip("/")
     try:
         return _check(group, where, kind_name, symbols)
-    except READ_ERRORS as error:
+    except (ArchiveError, *READ_ERRORS) as error:
         return [f"{where or '/'}: expected a readable node, found damage ({_reason(error)})"]
 
 
@@ -78,7 +87,7 @@ def _check(group: h5py.Group, where: str, kind_name: str, symbols: dict[str, Any
         return [str(error).removeprefix(f"{group.file.filename}: ")]
     faults: list[str] = []
     for key in group.attrs:
-        if key not in kind.attributes and key not in SAID_BY_ALL:
+        if key not in kind.attributes and key not in _SAID_BY_ALL:
             faults.append(f"{where}/@{key}: not in the schema")
     for attribute in kind.attributes.values():
         faults += _check_attribute(group, f"{where}/@{attribute.name}", attribute, symbols)
@@ -108,7 +117,7 @@ def _check_member(
             return _check_dataset(item, spec, local)
         if isinstance(spec, Subgroup) and isinstance(item, h5py.Group):
             return _check_subgroup(item, at, spec, symbols)
-    except READ_ERRORS as error:
+    except (ArchiveError, *READ_ERRORS) as error:
         return [f"{at}: expected a readable node, found damage ({_reason(error)})"]
     wanted = "a dataset" if isinstance(spec, Dataset) else "a group"
     found = "a group" if isinstance(item, h5py.Group) else "a dataset"
@@ -120,7 +129,7 @@ def _check_attribute(
 ) -> list[str]:
     if spec.name not in group.attrs:
         return [f"{at}: required, but missing"] if spec.required else []
-    value = plain(group.attrs[spec.name])
+    value = attribute(group, spec.name)
     if not isinstance(value, _TYPES[spec.type]) or isinstance(value, bool):
         return [f"{at}: expected {spec.type}, found {value!r}"]
     if spec.choices and value not in spec.choices:

@@ -10,12 +10,12 @@ from typing import Any
 import h5py
 
 from ebsdarchive.archive import description, layers, provenance
-from ebsdarchive.archive.nodes import attributes_of, plain, read_array
+from ebsdarchive.archive.nodes import attribute, attributes_of, read_array
 from ebsdarchive.archive.store import open_for_reading
-from ebsdarchive.archive.trust import READ_ERRORS, refuse_links
+from ebsdarchive.archive.trust import readable, refuse_links
 from ebsdarchive.errors import ArchiveError, CorruptionError, VersionError
 from ebsdarchive.geometry import Grid
-from ebsdarchive.scan import Patterns, Scan
+from ebsdarchive.scan import PATTERN_DTYPES, Patterns, Scan
 from ebsdarchive.schema import CURRENT_VERSION, known_versions
 
 __all__ = ["Archive", "archive_group", "format_version", "open_archive", "readable"]
@@ -42,22 +42,29 @@ class Archive:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         with self.group() as archive:
-            self.archive_id = str(plain(archive.attrs.get("archive_id", "")))
+            self.archive_id = str(attribute(archive, "archive_id", ""))
             self.format_version = format_version(archive.file)
             self.layers = layers.layer_names(archive)
             self.pattern_layers = layers.pattern_layer_names(archive)
             self.grid: Grid = description.read_grid(archive)
             scan = attributes_of(archive["scan"])
-            if (
-                self.grid.size != scan["n"]
-                or self.grid.size > os.path.getsize(self.path) * _DENSEST
-            ):
-                raise CorruptionError(
-                    f"{self.path}: /archive/scan/grid: expected {scan['n']} points, found "
-                    f"{self.grid.size}, in a file of {os.path.getsize(self.path)} bytes"
-                )
-            self.pattern_shape: tuple[int, int] = (scan["sy"], scan["sx"])
+            self.pattern_shape: tuple[int, int] = (int(scan["sy"]), int(scan["sx"]))
             self.dtype: str = scan["dtype"]
+            self._require_sense(scan["n"])
+
+    def _require_sense(self, n: int) -> None:
+        """Raise CorruptionError if what the scan is said to be cannot be."""
+        size = os.path.getsize(self.path)
+        if self.dtype not in PATTERN_DTYPES:
+            raise CorruptionError(
+                f"{self.path}: /archive/scan/@dtype: expected one of {', '.join(PATTERN_DTYPES)}, "
+                f"found {self.dtype!r}; the file is damaged"
+            )
+        if self.grid.size != n or n > size * _DENSEST:
+            raise CorruptionError(
+                f"{self.path}: /archive/scan/grid: expected {n} points, found {self.grid.size}, in "
+                f"a file of {size} bytes; the file is damaged"
+            )
 
     def __repr__(self) -> str:
         sy, sx = self.pattern_shape
@@ -97,8 +104,8 @@ class Archive:
         """Digest of the raw patterns, which lossy layers name even where raw is not kept."""
         with self.group() as archive:
             if "raw" in archive:
-                return str(plain(archive["raw"].attrs["patterns_sha256"]))
-            return str(plain(archive["neural"].attrs["raw_sha256"]))
+                return str(attribute(archive["raw"], "patterns_sha256"))
+            return str(attribute(archive["neural"], "raw_sha256"))
 
     @contextmanager
     def group(self) -> Iterator[h5py.Group]:
@@ -112,28 +119,15 @@ def open_archive(path: str | os.PathLike[str]) -> Archive:
     return Archive(path)
 
 
-@contextmanager
-def readable(file: h5py.File) -> Iterator[None]:
-    """Turn what h5py raises on damaged structures into a CorruptionError that names the file."""
-    try:
-        yield
-    except READ_ERRORS as error:
-        reason = str(error).splitlines()[0].strip("'\"") if str(error) else type(error).__name__
-        raise CorruptionError(
-            f"{file.filename}: expected a sound archive, found damage ({reason}); "
-            f"run `ebsdarchive verify` to see what survives"
-        ) from error
-
-
 def format_version(file: h5py.File) -> str:
     """The format version that a file says it has; ArchiveError if it is no archive."""
-    if plain(file.attrs.get("encoding-type", "")) != "ebsdarchive":
+    if attribute(file, "encoding-type", "") != "ebsdarchive":
         content = ", ".join(list(file)[:5]) or "nothing"
         raise ArchiveError(
             f"{file.filename}: expected an ebsdarchive file, found other HDF5 content ({content}); "
             f"make an archive of it with `ebsdarchive compress`"
         )
-    return str(plain(file.attrs.get("encoding-version", "unknown")))
+    return str(attribute(file, "encoding-version", "unknown"))
 
 
 def archive_group(file: h5py.File) -> h5py.Group:

@@ -14,14 +14,15 @@ import h5py
 import numpy.typing as npt
 
 from ebsdarchive.archive.nodes import (
+    attribute,
     attributes_of,
     container,
     new_node,
-    plain,
     read_array,
     require_kind,
 )
 from ebsdarchive.archive.raw import RawPatterns, RawSummary, write_raw
+from ebsdarchive.archive.trust import readable
 from ebsdarchive.errors import ArchiveError, MissingLayerError, VersionError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Patterns
@@ -71,9 +72,7 @@ def contents(archive: h5py.Group) -> dict[str, str]:
     names = [*_DESCRIBING, *layer_names(archive)]
     names += [f"provenance/{name}" for name in archive.get("provenance", {})]
     return {
-        name: str(plain(archive[name].attrs.get("sha256", "none")))
-        for name in names
-        if name in archive
+        name: str(attribute(archive[name], "sha256", "none")) for name in names if name in archive
     }
 
 
@@ -84,7 +83,7 @@ def write_contents(archive: h5py.Group) -> None:
 
 def read_contents(archive: h5py.Group) -> dict[str, str]:
     """The table of contents that was written with the archive."""
-    listed = json.loads(plain(archive.attrs["contents"]))
+    listed = json.loads(attribute(archive, "contents"))
     return {str(name): str(digest) for name, digest in listed.items()}
 
 
@@ -111,7 +110,8 @@ def copy_layer(source: h5py.Group, target: h5py.Group, name: str) -> None:
     """Copy a layer's node between archives, as the bytes that are stored."""
     kind, _, member = name.partition("/")
     place = container(target, kind) if member else target
-    source.copy(layer_node(source, name), place, name=member or kind)
+    with readable(source.file):
+        source.copy(layer_node(source, name), place, name=member or kind)
 
 
 def pattern_reader(archive: h5py.Group, name: str) -> Patterns:
@@ -124,8 +124,8 @@ def pattern_reader(archive: h5py.Group, name: str) -> Patterns:
     """
     node = layer_node(archive, name)
     where = f"{archive.file.filename}: {node.name}"
-    encoding = plain(node.attrs.get("encoding-type", "nothing"))
-    version = plain(node.attrs.get("encoding-version", "none"))
+    encoding = attribute(node, "encoding-type", "nothing")
+    version = attribute(node, "encoding-version", "none")
     known = [v for kind, v in _PATTERN_READERS if kind == encoding]
     if not known:
         raise ArchiveError(

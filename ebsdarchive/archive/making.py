@@ -16,8 +16,10 @@ import h5py
 from ebsdarchive.archive import description, layers
 from ebsdarchive.archive.check import check_structure
 from ebsdarchive.archive.file import Archive, archive_group
+from ebsdarchive.archive.nodes import attributes_of
 from ebsdarchive.archive.raw import check_blocks
 from ebsdarchive.archive.store import open_for_reading, open_for_writing, replacing
+from ebsdarchive.archive.trust import readable
 from ebsdarchive.archive.views import write_views
 from ebsdarchive.errors import ArchiveError, CorruptionError
 from ebsdarchive.scan import Scan
@@ -104,12 +106,13 @@ def copied_archive(
         open_for_reading(archive.path) as old,
         open_for_writing(temporary) as file,
     ):
-        source = archive_group(old)
-        target = file.create_group("archive")
-        for key in source.attrs:
-            target.attrs[key] = source.attrs[key]
-        for name in ("scan", "source", "provenance"):
-            old.copy(source[name], target, name=name)
+        with readable(old):
+            source = archive_group(old)
+            target = file.create_group("archive")
+            for key, value in attributes_of(source).items():
+                target.attrs[key] = value
+            for name in ("scan", "source", "provenance"):
+                old.copy(source[name], target, name=name)
         for name in names:
             layers.copy_layer(source, target, name)
         yield file

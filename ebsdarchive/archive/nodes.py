@@ -16,13 +16,20 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.archive.conformity import attributes_of, check_node, plain, require_kind
+from ebsdarchive.archive.conformity import (
+    attribute,
+    attributes_of,
+    check_node,
+    plain,
+    require_kind,
+)
 from ebsdarchive.archive.output import stop_if_failed
 from ebsdarchive.archive.trust import MOST_BYTES, read_array, read_rows, require_backed
 from ebsdarchive.errors import ArchiveError
 from ebsdarchive.schema import CURRENT_VERSION, Attribute, load_schema
 
 __all__ = [
+    "attribute",
     "attributes_of",
     "container",
     "new_node",
@@ -164,10 +171,7 @@ def node_digest(
         _digest_values(sha, dataset)
     for name, child in groups:
         sha.update(f"group {name} {node_digest(child, skip, differing)}\n".encode())
-    if (
-        differing is not None
-        and plain(group.attrs.get("sha256", sha.hexdigest())) != sha.hexdigest()
-    ):
+    if differing is not None and attribute(group, "sha256", sha.hexdigest()) != sha.hexdigest():
         differing.append(group.name)
     return sha.hexdigest()
 
@@ -175,7 +179,7 @@ def node_digest(
 def _digest_attributes(sha: Any, item: h5py.Group | h5py.Dataset, prefix: str) -> None:
     for key in sorted(item.attrs, key=lambda text: text.encode("utf-8")):
         if key != "sha256":
-            value = json.dumps(plain(item.attrs[key]), ensure_ascii=False, separators=(",", ":"))
+            value = json.dumps(attribute(item, key), ensure_ascii=False, separators=(",", ":"))
             sha.update(f"attribute {prefix}{key} {value}\n".encode())
 
 
@@ -200,7 +204,7 @@ def _digest_values(sha: Any, dataset: h5py.Dataset) -> None:
 
 def _block_datasets(group: h5py.Group) -> set[str]:
     """Names of the group's datasets that carry digests by block."""
-    encoding = plain(group.attrs.get("encoding-type", ""))
+    encoding = attribute(group, "encoding-type", "")
     for kind in load_schema(CURRENT_VERSION).kinds.values():
         if kind.encoding_type == encoding:
             return {d.name for d in kind.datasets.values() if d.digest == "blocks"}

@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import io
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import h5py
+
+from ebsdarchive.archive.interrupts import interrupts_postponed
 
 __all__ = ["open_for_writing", "stop_if_failed"]
 
 LIBVER = ("earliest", "v108")
-_RETRY_S = 0.01
 _KEEP_BYTES = 256 << 20  # far more than HDF5 has in its caches
 
 
@@ -128,7 +125,7 @@ def open_for_writing(path: Path, mode: str = "w") -> Iterator[h5py.File]:
     output = _PatientFile(path)
     _being_written.append(output)
     try:
-        with _interrupts_postponed(), h5py.File(output, mode, libver=LIBVER) as file:
+        with interrupts_postponed(_METHODS), h5py.File(output, mode, libver=LIBVER) as file:
             yield file
     finally:
         _being_written.remove(output)
@@ -142,31 +139,3 @@ def stop_if_failed() -> None:
     for output in _being_written:
         if output.error is not None:
             raise output.error
-
-
-@contextmanager
-def _interrupts_postponed() -> Iterator[None]:
-    """Keep Ctrl-C out of the methods that HDF5 calls: it comes when HDF5 has returned."""
-    with ExitStack() as stack:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                answer = signal.getsignal(number)
-                if callable(answer):
-                    signal.signal(number, _postponing(answer))
-                    stack.callback(signal.signal, number, answer)
-        yield
-
-
-def _postponing(answer: Callable[[int, FrameType | None], Any]) -> Callable[..., Any]:
-    """A signal handler that calls `answer`, or tries again later if HDF5 is at work."""
-
-    def handler(number: int, frame: FrameType | None) -> Any:
-        at: FrameType | None = frame
-        while at is not None:
-            if at.f_code in _METHODS:
-                threading.Timer(_RETRY_S, signal.raise_signal, [number]).start()
-                return None
-            at = at.f_back
-        return answer(number, frame)
-
-    return handler

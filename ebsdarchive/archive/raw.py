@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.archive.nodes import new_node, plain, read_array, require_kind
+from ebsdarchive.archive.nodes import attribute, new_node, read_array, require_kind
 from ebsdarchive.archive.output import stop_if_failed
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.archive.trust import MOST_BYTES, read_rows
@@ -63,7 +63,7 @@ class RawPatterns:
             dataset = group["patterns"]
             self.shape: tuple[int, int, int] = tuple(dataset.shape)
             self.dtype = _dtype(group, dataset)
-            self.sha256 = str(plain(group.attrs["patterns_sha256"]))
+            self.sha256 = str(attribute(group, "patterns_sha256"))
             self.table = _read_table(group)
 
     def read(self, start: int, stop: int) -> npt.NDArray:
@@ -93,8 +93,8 @@ class RawPatterns:
 
 def _dtype(group: h5py.Group, dataset: h5py.Dataset) -> np.dtype:
     """Type of the decoded patterns, which is that of the dataset unless this holds codes."""
-    name, stored = plain(group.attrs["dtype"]), dataset.dtype.name
-    coded = plain(group.attrs["level_table"]) != "none"
+    name, stored = attribute(group, "dtype"), dataset.dtype.name
+    coded = attribute(group, "level_table") != "none"
     if name not in PATTERN_DTYPES or stored not in (("uint8", "uint16") if coded else (name,)):
         raise CorruptionError(
             f"{group.file.filename}: {dataset.name}: expected patterns of type "
@@ -104,7 +104,7 @@ def _dtype(group: h5py.Group, dataset: h5py.Dataset) -> np.dtype:
 
 
 def _read_table(group: h5py.Group) -> LevelTable | None:
-    name = plain(group.attrs["level_table"])
+    name = attribute(group, "level_table")
     if name == "none":
         return None
     increments = read_array(group["levels"])
@@ -244,7 +244,7 @@ def check_blocks(path: str, node: str, progress: Progress | None = None) -> list
     n = patterns.shape[0]
     with open_for_reading(path) as file:
         group = file[node]
-        length = int(plain(group.attrs["block_length"]))
+        length = int(attribute(group, "block_length"))
         expected = read_array(group["block_sha256"])
     if length < 1 or expected.shape != (-(-n // length), 32):
         return [

@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ebsdarchive.archive.trust import READ_ERRORS, read_array
+from ebsdarchive.archive.trust import READ_ERRORS, is_plain_type, read_array
 from ebsdarchive.codecs.lossless import require_filters
 from ebsdarchive.errors import ArchiveError
 
@@ -100,11 +100,10 @@ def _copy_dataset(run: _Copy, item: h5py.Dataset, target: h5py.Group, name: str)
 def _copy_attributes(run: _Copy, source: Any, target: Any, path: str) -> None:
     for key in source.attrs:
         try:
-            value = source.attrs[key]
-            if _holds_references(source.attrs.get_id(key).dtype):
-                run.leave(f"{path}/@{key}", "references into the source file")
+            if is_plain_type(source.attrs.get_id(key).get_type()):
+                target.attrs[key] = source.attrs[key]
             else:
-                target.attrs[key] = value
+                run.leave(f"{path}/@{key}", "references or ragged arrays")
         except READ_ERRORS as error:
             run.leave(f"{path}/@{key}", f"it cannot be copied: {str(error).splitlines()[0]}")
 
@@ -119,15 +118,6 @@ def _has_digest(dtype: np.dtype) -> bool:
         members = [dtype[name] for name in dtype.names]
         return all(member.kind in "iufcbS" for member in members)
     return dtype.kind in "iufcbSV"
-
-
-def _holds_references(dtype: np.dtype) -> bool:
-    if dtype.names is not None:
-        return any(_holds_references(dtype[name]) for name in dtype.names)
-    base = h5py.check_vlen_dtype(dtype)
-    if isinstance(base, np.dtype):
-        return _holds_references(base)
-    return h5py.check_ref_dtype(dtype) is not None
 
 
 def _address(item: Any) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import h5py
 
+from ebsdarchive.archive.interrupts import interrupts_kept
 from ebsdarchive.archive.output import open_for_writing
 from ebsdarchive.errors import ArchiveError, EbsdArchiveError, OutputError
 
@@ -64,14 +65,15 @@ def replacing(
     before = _identity(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        if start_from_target:
-            _copy(path, temporary)
-        else:
-            temporary.touch(exist_ok=False)
-        yield temporary
-        if check is not None:
-            check(temporary)
-        _flush(temporary)
+        with interrupts_kept():
+            if start_from_target:
+                _copy(path, temporary)
+            else:
+                temporary.touch(exist_ok=False)
+            yield temporary
+            if check is not None:
+                check(temporary)
+            _flush(temporary)
         if _identity(path) != before:
             raise OutputError(
                 f"{path}: expected the file as it was at the start, found it changed by another "

@@ -6,6 +6,8 @@ The values of all datasets of an archive are read through here.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h5py
@@ -16,8 +18,11 @@ from ebsdarchive.errors import ArchiveError, CorruptionError
 __all__ = [
     "MOST_BYTES",
     "READ_ERRORS",
+    "is_plain_type",
     "read_array",
+    "read_attribute",
     "read_rows",
+    "readable",
     "refuse_links",
     "require_backed",
 ]
@@ -25,6 +30,14 @@ __all__ = [
 MOST_BYTES = 64 << 20  # what is read without asking how much of it is stored
 _EXPANSION = 1100  # gzip expands at most 1032 times
 _PATTERN_EXPANSION = 1 << 14  # JPEG-LS and zstd make a flat pattern some thousand times smaller
+
+_PLAIN_FAMILIES = {
+    h5py.h5t.INTEGER,
+    h5py.h5t.FLOAT,
+    h5py.h5t.STRING,
+    h5py.h5t.BITFIELD,
+    h5py.h5t.OPAQUE,
+}
 
 # what h5py, numpy and plain Python raise when they meet bytes that make no sense
 READ_ERRORS = (
@@ -37,6 +50,49 @@ READ_ERRORS = (
     TypeError,
     ValueError,
 )
+
+
+@contextmanager
+def readable(file: h5py.File) -> Iterator[None]:
+    """Turn what h5py raises on damaged structures into a CorruptionError that names the file."""
+    try:
+        yield
+    except READ_ERRORS as error:
+        reason = str(error).splitlines()[0].strip("'\"") if str(error) else type(error).__name__
+        raise CorruptionError(
+            f"{file.filename}: expected a sound archive, found damage ({reason}); "
+            f"run `ebsdarchive verify` to see what survives"
+        ) from error
+
+
+def read_attribute(item: h5py.Group | h5py.Dataset, key: str) -> Any:
+    """The value of an attribute.
+
+    Raises
+    ------
+    KeyError
+        If there is none of that name.
+    CorruptionError
+        If it is of a type that no archive has; HDF5 crashes on some that damage makes.
+    """
+    if key not in item.attrs:
+        raise KeyError(f"{item.name}/@{key}: expected an attribute, found none")
+    if not is_plain_type(item.attrs.get_id(key).get_type()):
+        raise CorruptionError(
+            f"{item.file.filename}: {item.name}/@{key}: expected text or numbers, found another "
+            f"type; the file is damaged or hostile"
+        )
+    return item.attrs[key]
+
+
+def is_plain_type(kind: h5py.h5t.TypeID) -> bool:
+    """Whether an HDF5 type consists of numbers and texts only: no references, no ragged arrays."""
+    family = kind.get_class()
+    if family == h5py.h5t.COMPOUND:
+        return all(is_plain_type(kind.get_member_type(i)) for i in range(kind.get_nmembers()))
+    if family in (h5py.h5t.ARRAY, h5py.h5t.ENUM):
+        return is_plain_type(kind.get_super())
+    return family in _PLAIN_FAMILIES
 
 
 def read_array(dataset: h5py.Dataset) -> npt.NDArray:
@@ -78,6 +134,10 @@ def require_backed(dataset: h5py.Dataset, wanted: int, expansion: int = _EXPANSI
     """Raise CorruptionError unless `wanted` bytes can come out of what the file itself stores."""
     properties = dataset.id.get_create_plist()
     where = f"{dataset.file.filename}: {dataset.name}"
+    if not is_plain_type(dataset.id.get_type()):
+        raise CorruptionError(
+            f"{where}: expected text or numbers, found another type; the file is damaged or hostile"
+        )
     if properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count():
         raise CorruptionError(
             f"{where}: expected data in this file, found a reference to other files; the file is "

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive.layers import write_map
-from ebsdarchive.archive.nodes import new_node, node_digest, write_dataset
+from ebsdarchive.archive.nodes import attribute, attributes_of, new_node, node_digest, write_dataset
 from ebsdarchive.archive.trust import READ_ERRORS
 from ebsdarchive.crystal_map import to_crystal_map
 from ebsdarchive.errors import ArchiveError
@@ -43,7 +43,7 @@ def write_views(file: h5py.File, scan: Scan) -> None:
             del file[name]
     archive = file["archive"]
     raw = archive.get("raw")
-    if raw is not None and raw.attrs["level_table"] == "none":
+    if raw is not None and attribute(raw, "level_table") == "none":
         write_kikuchipy_layout(file, scan, raw["patterns"])
     else:
         _write_text(file, "manufacturer", "ebsdarchive")
@@ -60,7 +60,7 @@ def write_views(file: h5py.File, scan: Scan) -> None:
 def check_views(file: h5py.File) -> list[str]:
     """Faults of the views: digests that do not match, patterns that are not the raw layer's."""
     node = file["archive/views"]
-    stored = node.attrs
+    stored = attributes_of(node)
     faults = []
     if node_digest(node) != stored["sha256"]:
         faults.append("/archive/views: expected content of the digest it carries, found other")

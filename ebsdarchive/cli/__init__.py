@@ -104,13 +104,12 @@ def main(argv: list[str] | None = None) -> Any:
         return _leave(code if isinstance(code, int) else 0)
     except EbsdArchiveError as error:
         return _fail(str(error), error.exit_code)
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx is not None else "ebsdarchive"
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = "ebsdarchive" if context is None else context.command_path
         where = command.removeprefix("ebsdarchive").strip()
         message = error.format_message().rstrip(".")
-        return _fail(f"{where}{': ' if where else ''}{message}; see {command} -h", 2)
-    except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code)
+        return _fail(f"{where}{': ' if where else ''}{message}; see {command} -h", error.exit_code)
     except _ClosedOutputError:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

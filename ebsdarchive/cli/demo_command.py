@@ -16,7 +16,7 @@ from ebsdarchive.cli.options import PathType, progress_bar
     "--time",
     "seconds",
     type=click.FloatRange(0, min_open=True),
-    default=25.0,
+    default=20.0,
     show_default=True,
     metavar="SECONDS",
     help="Time to train the neural field.",

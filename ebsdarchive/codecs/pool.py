@@ -10,6 +10,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ebsdarchive.errors import EbsdArchiveError
@@ -42,12 +43,13 @@ def ordered_map(
     from loky import ProcessPoolExecutor
     from loky.process_executor import BrokenProcessPool
 
-    pool = ProcessPoolExecutor(max_workers=workers, initializer=_ignore_interrupts)
+    pool = ProcessPoolExecutor(max_workers=workers)
     pending: deque[Any] = deque()
     finished = False
     try:
         for job in jobs:
-            pending.append(pool.submit(function, *job))
+            with _signals_blocked():
+                pending.append(pool.submit(function, *job))
             if len(pending) > workers:
                 yield pending.popleft().result()
         while pending:
@@ -62,6 +64,18 @@ def ordered_map(
         pool.shutdown(wait=True, kill_workers=not finished)
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C is the main process's to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Let processes that are started here inherit that they are not to be interrupted.
+
+    Ctrl-C goes to all processes of a terminal, and is the main process's to answer. A worker that
+    would only learn so when it has loaded Python would die with a traceback before.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # not on POSIX
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -278,6 +278,7 @@ def _write_sidecar(
         "pixel_size_um": detector.pixel_size_um,
         "binning": detector.binning,
         "beam_energy_kev": scan.microscope.beam_energy_kev,
+        "n_columns_even": grid.n_columns_even,
         "step_x_um": grid.step_x_um,
         "step_y_um": grid.step_y_um,
     }
