@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,26 +87,40 @@ def examine(path: Path, expected: dict[str, str]) -> str:
     return "harmless"
 
 
-def damaged(request: dict[str, Any], content: bytes) -> Iterator[tuple[str, bytes]]:
-    """(what was done, damaged content) of each case that was asked for."""
+@dataclass(frozen=True)
+class Damage:
+    """Bytes from `start` on that are replaced by others, and the length that the file is cut to."""
+
+    what: str
+    start: int = 0
+    replacement: bytes = b""
+    length: int | None = None
+
+    def of(self, content: bytes) -> bytes:
+        changed = bytearray(content)
+        changed[self.start : self.start + len(self.replacement)] = self.replacement
+        return bytes(changed[: self.length])
+
+
+def cases_of(request: dict[str, Any], content: bytes) -> Iterator[Damage]:
+    """Each damage that was asked for."""
     chance = random.Random(request.get("seed", 7))
     for position in request.get("positions", []):
-        changed = bytearray(content)
-        changed[position] ^= chance.randrange(1, 256)
-        yield f"byte {position}: {content[position]} -> {changed[position]}", bytes(changed)
+        byte = content[position] ^ chance.randrange(1, 256)
+        yield Damage(f"byte {position}: {content[position]} -> {byte}", position, bytes([byte]))
     for length in request.get("lengths", []):
-        yield f"cut to {length} bytes", content[:length]
+        yield Damage(f"cut to {length} bytes", length=length)
     for first, last in request.get("zeros", []):
-        yield f"zeros {first} to {last}", content[:first] + bytes(last - first) + content[last:]
+        yield Damage(f"zeros {first} to {last}", first, bytes(last - first))
 
 
 def examine_batch(
-    cases: list[tuple[str, bytes]], path: Path, expected: dict[str, str], output: int
+    cases: list[Damage], content: bytes, path: Path, expected: dict[str, str], output: int
 ) -> None:
     """Examine cases one after another, telling each result; runs in a child."""
-    for _, content in cases:
+    for damage in cases:
         signal.alarm(SECONDS)
-        path.write_bytes(content)
+        path.write_bytes(damage.of(content))
         try:
             result = examine(path, expected)
         except BaseException as error:
@@ -119,7 +134,8 @@ def main(request: dict[str, Any]) -> list[dict[str, str]]:
     expected = decoded(source)
     assert ebsdarchive.verify(source, data=True).sound
     ebsdarchive.info(source)
-    cases = list(damaged(request, source.read_bytes()))
+    content = source.read_bytes()
+    cases = list(cases_of(request, content))
     results: list[str] = []
     while len(results) < len(cases):
         batch = cases[len(results) : len(results) + BATCH]
@@ -128,7 +144,7 @@ def main(request: dict[str, Any]) -> list[dict[str, str]]:
         if not child:
             os.close(reading)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            examine_batch(batch, path, expected, writing)
+            examine_batch(batch, content, path, expected, writing)
         os.close(writing)
         with os.fdopen(reading) as lines:
             found = [json.loads(line) for line in lines]
@@ -138,7 +154,8 @@ def main(request: dict[str, Any]) -> list[dict[str, str]]:
             number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
             results.append(f"the process ended with {signal.Signals(number).name}")
     return [
-        {"case": what, "result": result} for (what, _), result in zip(cases, results, strict=True)
+        {"case": damage.what, "result": result}
+        for damage, result in zip(cases, results, strict=True)
     ]
 
 

@@ -51,15 +51,19 @@ def refused(run_cli: Callable[..., Any], tmp_path: Path) -> Callable[..., str]:
     return run
 
 
-@pytest.fixture
-def sources(make_scan, make_archive, tmp_path) -> Path:
-    """A folder with the default scan as an up2 and an h5 file."""
-    folder = tmp_path / "sources"
-    folder.mkdir()
-    archive = make_archive(make_scan())
+@pytest.fixture(scope="module")
+def _sources(make_archive, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sources")
+    archive = make_archive()
     ebsdarchive.export(archive, folder / "scan.up2")
     ebsdarchive.export(archive, folder / "scan.h5")
     return folder
+
+
+@pytest.fixture
+def sources(_sources: Path, tmp_path: Path) -> Path:
+    """A folder with the default scan as an up2 and an h5 file, for one test."""
+    return Path(shutil.copytree(_sources, tmp_path / "sources"))
 
 
 # ---------------------------------------------------------------- sources
@@ -271,7 +275,7 @@ def test_every_command_refuses_what_is_no_archive_or_of_an_unknown_version(
         assert str(path) in last
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_never_ends_in_a_traceback_nor_in_wrong_patterns(
     place, bit, make_scan, make_archive, tmp_path_factory

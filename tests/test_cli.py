@@ -40,11 +40,17 @@ def examples_of(name: str) -> list[list[str]]:
     return [shlex.split(line[len(start) :]) for line in lines if line.startswith(start)]
 
 
+@pytest.fixture(scope="module")
+def _source(make_archive, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "scan.up2"
+    ebsdarchive.export(make_archive(), path)
+    return path
+
+
 @pytest.fixture
-def source(make_archive, tmp_path) -> Path:
-    """An up2 file of the default scan."""
-    ebsdarchive.export(make_archive(), tmp_path / "scan.up2")
-    return tmp_path / "scan.up2"
+def source(_source: Path, tmp_path: Path) -> Path:
+    """An up2 file of the default scan, for one test."""
+    return Path(shutil.copy(_source, tmp_path))
 
 
 @pytest.fixture

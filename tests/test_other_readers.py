@@ -49,14 +49,19 @@ def pyebsdindex_patterns(path: Path) -> tuple[Any, np.ndarray]:
 # ---------------------------------------------------------------- kikuchipy, without this package
 
 
+@pytest.fixture(scope="module")
+def archives(make_archive) -> dict[str, Path]:
+    """An archive of the default scan in each profile."""
+    return {name: make_archive(profile=name) for name in ("compat", "fast", "archive", "none")}
+
+
 @pytest.mark.parametrize("profile", ["compat", "fast", "archive", "none"])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_kikuchipy_opens_an_archive_with_shape_step_detector_and_patterns(
-    profile, lazy, make_scan, make_archive
+    profile, lazy, make_scan, archives
 ):
     scan = make_scan()
-    path = make_archive(scan, profile=profile)
-    signal = load(path, lazy=lazy)
+    signal = load(archives[profile], lazy=lazy)
     assert signal._lazy is lazy
     assert signal.data.shape == (5, 7, 11, 13)
     assert signal.data.dtype == np.uint16
@@ -129,9 +134,9 @@ def test_kikuchipy_opens_a_hexagonal_archive_as_one_row(make_scan, make_archive)
     np.testing.assert_allclose(signal.detector.pc.reshape(-1, 3), scan.detector.pc_bruker)
 
 
-def test_a_compat_archive_needs_no_filter_package_at_all(make_scan, make_archive, tmp_path):
+def test_a_compat_archive_needs_no_filter_package_at_all(make_scan, archives, tmp_path):
     scan = make_scan()
-    path = make_archive(scan, profile="compat")
+    path = archives["compat"]
     np.save(tmp_path / "expected.npy", all_patterns(scan))
     code = f"""
 import sys
@@ -145,9 +150,9 @@ print(any(name.split(".")[0] == "ebsdarchive" for name in sys.modules))
     assert in_another_process(code).split() == ["True", "False"]
 
 
-def test_other_profiles_need_hdf5plugin_and_no_more(make_scan, make_archive, tmp_path):
+def test_other_profiles_need_hdf5plugin_and_no_more(make_scan, archives, tmp_path):
     scan = make_scan()
-    paths = [str(make_archive(scan, profile=profile)) for profile in ("fast", "archive")]
+    paths = [str(archives[profile]) for profile in ("fast", "archive")]
     np.save(tmp_path / "expected.npy", all_patterns(scan))
     code = f"""
 import sys

@@ -556,9 +556,17 @@ def test_orientations_and_phases_come_along_where_the_file_has_them():
     np.testing.assert_allclose(scan.orientations.quaternions, xmap.rotations.data, atol=1e-12)
     np.testing.assert_array_equal(scan.orientations.phase_id, xmap.phase_id)
     assert set(scan.orientations.properties) == set(xmap.prop)
+    assert {values.shape for values in scan.orientations.properties.values()} == {(9,)}
     (phase,) = scan.phases
     assert (phase.name, phase.space_group, phase.point_group) == ("ni", 225, "m-3m")
     np.testing.assert_allclose(phase.lattice, [3.5236] * 3 + [90] * 3)  # the file holds nm
+
+
+def test_the_orientation_of_a_single_point_keeps_its_properties(make_archive, tmp_path):
+    ebsdarchive.export(make_archive(ny=1, nx=1), tmp_path / "a.h5")
+    orientations = open_scan(tmp_path / "a.h5").orientations
+    assert orientations.quaternions.shape == (1, 4)
+    assert {values.shape for values in orientations.properties.values()} == {(1,)}
 
 
 def test_a_crystal_map_of_other_points_is_not_taken_for_that_of_the_scan(tmp_path):

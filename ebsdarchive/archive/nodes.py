@@ -29,6 +29,7 @@ from ebsdarchive.errors import ArchiveError
 from ebsdarchive.schema import CURRENT_VERSION, Attribute, load_schema
 
 __all__ = [
+    "CHUNKED_BYTES",
     "attribute",
     "attributes_of",
     "container",
@@ -40,6 +41,8 @@ __all__ = [
     "stored_bytes",
     "write_dataset",
 ]
+
+CHUNKED_BYTES = 2048  # what HDF5 1.8's index of chunks takes, even of a single one
 
 _ATTRIBUTE_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -77,7 +80,7 @@ def new_node(
             spec = kind.datasets.get(key)
             if spec is None and not kind.any_datasets:
                 raise ArchiveError(f"{group.name}: the schema has no dataset {key!r}")
-            write_dataset(group, key, value, spec.units if spec else None)
+            write_dataset(group, key, value, spec.units if spec else None, checksum=True)
     yield group
     stop_if_failed()
     group.attrs["sha256"] = node_digest(group)
@@ -105,8 +108,16 @@ def container(parent: h5py.Group, name: str) -> h5py.Group:
     return group
 
 
-def write_dataset(group: h5py.Group, name: str, value: Any, units: str | None = None) -> None:
-    """Write a small array or text in the way that every HDF5 build reads."""
+def write_dataset(
+    group: h5py.Group, name: str, value: Any, units: str | None = None, *, checksum: bool = False
+) -> None:
+    """Write a small array or text in the way that every HDF5 build reads.
+
+    Parameters
+    ----------
+    checksum
+        Store even the smallest array in chunks, which carry a checksum and cost 2 kB.
+    """
     if isinstance(value, str):
         data = value.encode("utf-8", "backslashreplace")  # names of files may hold stray bytes
         text_type = h5py.string_dtype("utf-8", max(1, len(data)))
@@ -114,7 +125,8 @@ def write_dataset(group: h5py.Group, name: str, value: Any, units: str | None = 
     else:
         array = np.asarray(value)
         filters = {}
-        if array.ndim and array.size and array.dtype.kind in "iuf":
+        large = array.nbytes >= CHUNKED_BYTES or (checksum and array.size)
+        if array.ndim and large and array.dtype.kind in "iuf":
             filters = {
                 "chunks": _chunk_shape(array),
                 "compression": "gzip",

@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ebsdarchive.archive.nodes import CHUNKED_BYTES
 from ebsdarchive.archive.trust import READ_ERRORS, is_plain_type, read_array
 from ebsdarchive.codecs.lossless import require_filters
 from ebsdarchive.errors import ArchiveError
@@ -86,7 +87,7 @@ def _copy_dataset(run: _Copy, item: h5py.Dataset, target: h5py.Group, name: str)
         else:
             values = read_array(item)
             filters: dict[str, Any] = {}
-            if item.ndim and item.size and item.dtype.kind in "iufS":
+            if item.ndim and values.nbytes >= CHUNKED_BYTES and item.dtype.kind in "iufS":
                 filters = {"chunks": True, "compression": "gzip", "fletcher32": True}
             copied = target.create_dataset(name, data=values, dtype=item.dtype, **filters)
     except (ArchiveError, *READ_ERRORS) as error:

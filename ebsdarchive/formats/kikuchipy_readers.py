@@ -129,8 +129,13 @@ def _read(path: Path, group: str | None, flavour: Flavour | None) -> Scan:
         sy, sx = (int(size) for size in signal.data.shape[-2:])
         grid, detector = Grid("square", nx, ny, *_steps(signal)), _detector(path, signal, (sy, sx))
     orientations, phases = from_crystal_map(signal.xmap) if signal.xmap is not None else (None, ())
-    if orientations is not None and len(orientations.quaternions) != patterns.shape[0]:
+    n = patterns.shape[0]
+    if orientations is not None and len(orientations.quaternions) != n:
         orientations = None
+    if orientations is not None:  # kikuchipy makes scalars of arrays of one
+        properties = orientations.properties.items()
+        per_point = {name: np.full(n, v) if v.ndim == 0 else v for name, v in properties}
+        orientations = replace(orientations, properties=per_point)
     background = signal.static_background
     if unprocessed:  # kikuchipy gives that of the processed patterns
         background = signal.original_metadata.get_item("Unprocessed Static Background")

@@ -75,9 +75,11 @@ class Field:
         if activation != "sine":
             raise ArgumentError(f"field: expected sine activations, found {activation!r}")
         hidden = len(tensors.weights) - 1
-        omega = [tensors.config["omega_first"]] + [tensors.config["omega_hidden"]] * (hidden - 1)
+        factors: list[float] = []
+        if tensors.weights:  # none at rank 1: the mean pattern alone
+            config = tensors.config
+            factors = [config["omega_first"], *[config["omega_hidden"]] * (hidden - 1), 1.0]
         # the factors omega and the scales are folded into the arrays once
-        factors = [*omega[:hidden], 1.0] if tensors.weights else []
         self._layers = [
             (np.ascontiguousarray(w.T, dtype=np.float32) * f, b.astype(np.float32) * f)
             for w, b, f in zip(tensors.weights, tensors.biases, map(np.float32, factors),
