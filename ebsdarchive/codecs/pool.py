@@ -41,8 +41,10 @@ def ordered_map(
             yield function(*job)
         return
     from loky import ProcessPoolExecutor
+    from loky.backend.resource_tracker import ensure_running
     from loky.process_executor import BrokenProcessPool
 
+    ensure_running()  # its start unblocks signals, so it must not happen while they are blocked
     pool = ProcessPoolExecutor(max_workers=workers)
     pending: deque[Any] = deque()
     finished = False
