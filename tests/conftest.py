@@ -30,6 +30,9 @@ from ebsdarchive.scan import (
 )
 from ebsdarchive.verbs.fitting import NeuralOptions
 
+# a job in the background of a shell ignores Ctrl-C, and so would all that tests interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "Überprüfung 镍 №3"
 

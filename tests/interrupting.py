@@ -14,6 +14,7 @@ import random
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +85,8 @@ def fork(work: Callable[[], Any], stderr: int | None = None) -> int:
         code = int(stop.code or 0)
     finally:
         with contextlib.suppress(Exception):
-            atexit._run_exitfuncs()  # as at the end of a process of its own
+            threading._shutdown()  # as at the end of a process of its own, in this order
+            atexit._run_exitfuncs()
             sys.stderr.flush()
         os._exit(code)
 

@@ -16,7 +16,7 @@ import torch
 
 from ebsdarchive.errors import ArgumentError, FitError, GeometryError, OutputError
 from ebsdarchive.geometry import Grid
-from ebsdarchive.neural import train as training
+from ebsdarchive.neural import training
 from ebsdarchive.neural.basis import choose_rank, klt, klt_of_sample
 from ebsdarchive.neural.checkpoint import digest_of, read_checkpoint, write_checkpoint
 from ebsdarchive.neural.field import Field, FieldPatterns
@@ -25,7 +25,7 @@ from ebsdarchive.neural.pixels import detector_mask, pixel_weights
 from ebsdarchive.neural.refine import network_tensors
 from ebsdarchive.neural.sample import draw_sample, neighbour_pairs, sample_indices
 from ebsdarchive.neural.siren import Siren, SirenConfig
-from ebsdarchive.neural.train import TrainOptions, coefficient_loss, train
+from ebsdarchive.neural.training import TrainOptions, coefficient_loss, train
 from ebsdarchive.scan import ArrayPatterns, Detector, Patterns, Scan, SourceFile
 
 NY, NX, SY, SX = 13, 17, 19, 23

@@ -109,17 +109,7 @@ def public_names(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "folder",
-    [
-        pytest.param(
-            path,
-            marks=pytest.mark.xfail(strict=True, reason="neural/train.py holds the function train")
-            if path.name == "neural"
-            else (),
-        )
-        for path in sorted({path.parent for path in MODULES})
-    ],
-    ids=lambda path: path.name,
+    "folder", sorted({path.parent for path in MODULES}), ids=lambda path: path.name
 )
 def test_no_file_shares_its_name_with_a_public_function_of_its_folder(folder):
     public = {name for path in folder.glob("*.py") for name in public_names(path)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import h5py
@@ -204,17 +205,18 @@ def _write_coded(
         digests, means, increments, counts = [], [], [], []
         done = 0
         workers = cores() if nbytes > _POOL_BYTES else 1
-        for code in ordered_map(encode_block, jobs(), workers):
-            write_chunks(dataset, done, code.chunks)
-            stop_if_failed()
-            digests.append(np.frombuffer(code.sha256, np.uint8))
-            means.append(code.means)
-            if code.increments is not None and code.level_counts is not None:
-                increments.append(code.increments)
-                counts.append(code.level_counts)
-            done += len(code.means)
-            if progress is not None:
-                progress(done, n)
+        with closing(ordered_map(encode_block, jobs(), workers)) as codes:
+            for code in codes:
+                write_chunks(dataset, done, code.chunks)
+                stop_if_failed()
+                digests.append(np.frombuffer(code.sha256, np.uint8))
+                means.append(code.means)
+                if code.increments is not None and code.level_counts is not None:
+                    increments.append(code.increments)
+                    counts.append(code.level_counts)
+                done += len(code.means)
+                if progress is not None:
+                    progress(done, n)
         group.create_dataset("block_sha256", data=np.stack(digests), fletcher32=True, chunks=True)
         _write_table(group, coding, increments, counts)
         group.attrs["patterns_sha256"] = whole.hexdigest()
@@ -258,17 +260,18 @@ def check_blocks(path: str, node: str, progress: Progress | None = None) -> list
     workers = cores() if n * np.prod(patterns.shape[1:]) > _POOL_BYTES else 1
     faults = []
     jobs = ((patterns, start, stop) for start, stop in ranges)
-    for i, (digest, fault) in enumerate(ordered_map(_block_digest, jobs, workers)):
-        start, stop = ranges[i]
-        if fault is not None:
-            faults.append(f"{node}/patterns: patterns {start} to {stop - 1}: {fault}")
-        elif digest != expected[i].tobytes():
-            faults.append(
-                f"{node}/patterns: patterns {start} to {stop - 1}: expected the digest that was "
-                f"stored with them, found another; they are damaged"
-            )
-        if progress is not None:
-            progress(stop, n)
+    with closing(ordered_map(_block_digest, jobs, workers)) as results:
+        for i, (digest, fault) in enumerate(results):
+            start, stop = ranges[i]
+            if fault is not None:
+                faults.append(f"{node}/patterns: patterns {start} to {stop - 1}: {fault}")
+            elif digest != expected[i].tobytes():
+                faults.append(
+                    f"{node}/patterns: patterns {start} to {stop - 1}: expected the digest that "
+                    f"was stored with them, found another; they are damaged"
+                )
+            if progress is not None:
+                progress(stop, n)
     return faults
 
 

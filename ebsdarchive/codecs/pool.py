@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -30,11 +30,12 @@ def cores() -> int:
 
 def ordered_map(
     function: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], workers: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Results of ``function(*job)`` in the order of `jobs`.
 
     At most `workers` + 1 jobs are taken from the iterable ahead of the results that were consumed.
-    With one worker everything happens in this process.
+    With one worker everything happens in this process. The caller closes the generator: an error
+    of the caller's own would else keep the workers alive for as long as its traceback lives.
     """
     if workers <= 1:
         for job in jobs:

@@ -218,7 +218,7 @@ class _Fit:
         # spinning OpenMP threads make a step 60 times slower where another program uses a core
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from ebsdarchive.neural.siren import SirenConfig
-        from ebsdarchive.neural.train import train
+        from ebsdarchive.neural.training import train
 
         options, n = self.options, self.scan.grid.size
         components = len(projection.scale)
