@@ -18,7 +18,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 docs: $(STAMP)
-	$(BIN)/python -m ebsdarchive.schema > docs/format-1.0.md
+	$(BIN)/python -m ebsdarchive.schema > docs/format-1.1.md
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -7,6 +7,7 @@ nothing about HDF5.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from ebsdarchive.errors import VersionError
 
 __all__ = ["CURRENT_VERSION", "Attribute", "Dataset", "Kind", "Schema", "Subgroup", "load_schema"]
 
-CURRENT_VERSION = "1.0"
+CURRENT_VERSION = "1.1"
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """A group within a node: itself a node of `kind`, or a container of nodes of kind `members`."""
+    """A group within a node: itself a node of one of `kinds`, or a container of kind `members`."""
 
     name: str
     description: str
-    kind: str | None = None
+    kinds: tuple[str, ...] = ()
     members: str | None = None
     required: bool = True
 
@@ -147,7 +148,7 @@ def _kind(table: dict[str, Any]) -> Kind:
         datasets={
             name: Dataset(
                 name,
-                (entry["type"],) if isinstance(entry["type"], str) else tuple(entry["type"]),
+                _one_or_more(entry["type"]),
                 tuple(entry["shape"]),
                 entry["description"],
                 entry.get("required", True),
@@ -161,7 +162,7 @@ def _kind(table: dict[str, Any]) -> Kind:
             name: Subgroup(
                 name,
                 entry["description"],
-                entry.get("kind"),
+                _one_or_more(entry.get("kind", ())),
                 entry.get("members"),
                 entry.get("required", True),
             )
@@ -169,6 +170,10 @@ def _kind(table: dict[str, Any]) -> Kind:
         },
         any_datasets=table.get("any-datasets", False),
     )
+
+
+def _one_or_more(entry: str | Sequence[str]) -> tuple[str, ...]:
+    return (entry,) if isinstance(entry, str) else tuple(entry)
 
 
 def reference_page(version: str = CURRENT_VERSION) -> str:
@@ -197,7 +202,7 @@ def reference_page(version: str = CURRENT_VERSION) -> str:
         rows += [
             (
                 f"`{g.name}/`" + ("`*`" if g.members else ""),
-                g.kind or g.members or "",
+                " or ".join(g.kinds) or g.members or "",
                 g.required,
                 None,
                 g.description,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
+import zlib
 from typing import Any
 
 import h5py
@@ -110,6 +112,8 @@ def neural_patterns(node: h5py.Group, xy: np.ndarray, largest: np.ndarray) -> np
 
     `largest` holds the largest x and y of any point of the scan.
     """
+    if node.attrs["encoding-version"] == "2.0":
+        return coded_neural_patterns(node, xy, largest)
     mean, mask = node["mean_pattern"][()], node["mask"][()].astype(bool)
     out = np.repeat(mean[None].astype(np.float64), len(xy), axis=0)
     if int(node.attrs["rank"]) == 1:
@@ -126,4 +130,140 @@ def neural_patterns(node: h5py.Group, xy: np.ndarray, largest: np.ndarray) -> np
     coefficients = node["coefficient_scale"][()][:, None] * h  # (components, m)
     basis = node["basis_scale"][()][:, None].astype(float) * node["basis"][()].astype(float)
     out[:, mask] += coefficients.T @ basis
+    return out
+
+
+class IntegerStream:
+    """An integer stream of kind coded-neural, decoded one symbol at a time."""
+
+    def __init__(self, data: bytes) -> None:
+        lanes, words, bits, contexts, size = struct.unpack_from("<5I", data)
+        at = 20
+        codes = list(zlib.decompress(data[at : at + size]))
+        at += size
+        classes = len(codes) // contexts
+        self.tables = [self.table(codes[c * classes : (c + 1) * classes]) for c in range(contexts)]
+        self.states = []
+        for _ in range(lanes):
+            self.states.append(int.from_bytes(data[at : at + 5], "little"))
+            at += 5
+        self.words = list(struct.unpack_from(f"<{words}H", data, at))
+        at += 2 * words
+        raw = data[at:]
+        self.bits = [raw[i // 8] >> (7 - i % 8) & 1 for i in range(bits)]
+
+    @staticmethod
+    def table(codes: list[int]) -> list[int]:
+        f = [(16 + b % 16) << (b // 16) if b else 0 for b in codes]
+        if not sum(f):
+            f[0] = 1
+        total = sum(f)
+        f = [max(value * 16384 // total, 1) if value else 0 for value in f]
+        while sum(f) != 16384:
+            largest = f.index(max(f))
+            f[largest] = max(f[largest] + 16384 - sum(f), 1)
+        return f
+
+    def take(self, contexts: list[int]) -> list[int]:
+        classes = []
+        for i, context in enumerate(contexts):
+            lane, f = i % len(self.states), self.tables[context]
+            x = self.states[lane]
+            slot, k, start = x % 16384, 0, 0
+            while start + f[k] <= slot:
+                start += f[k]
+                k += 1
+            x = f[k] * (x // 16384) + slot - start
+            if x < 2**24:
+                x = x * 65536 + self.words.pop(0)
+            self.states[lane] = x
+            classes.append(k)
+        negative = [bool(k) and self.bits.pop(0) == 1 for k in classes]
+        return [
+            -self.magnitude(k) if minus else self.magnitude(k)
+            for k, minus in zip(classes, negative, strict=True)
+        ]
+
+    def magnitude(self, k: int) -> int:
+        if k < 8:
+            return k
+        e = 3 + (k - 8) // 2
+        extra = 0
+        for _ in range(e - 1):
+            extra = 2 * extra + self.bits.pop(0)
+        return ((2 + (k - 8) % 2) << (e - 1)) + extra
+
+
+def coded_images(data: bytes) -> np.ndarray:
+    """(count, sy, sx) images of a coded neural node."""
+    count, sy, sx, rows, columns, step, first, more = struct.unpack_from("<5I3f", data)
+    stream = IntegerStream(data[32:])
+    limits = [1, 22, 44, 66, 88, 132, 176, 264, 352, 528, 704, 1056, 1408, 2816]
+    q = np.zeros((count, rows, columns), int)
+
+    def s(r: int, i: int, j: int) -> int:
+        inside = 0 <= r < count and i >= 0 and j >= 0
+        return min(abs(int(q[r, i, j])), 15) if inside else 0
+
+    def g(r: int, i: int, j: int) -> int:
+        near = 2 * s(r, i - 1, j) + 2 * s(r, i, j - 1) + s(r, i - 1, j - 1)
+        return near + s(r, i - 2, j) + s(r, i, j - 2)
+
+    for t in range(rows + columns - 1 if rows and columns else 0):
+        at = [(r, i, t - i) for r in range(count)
+              for i in range(max(0, t - columns + 1), min(t, rows - 1) + 1)]  # fmt: skip
+        contexts = []
+        for r, i, j in at:
+            total = 44 * g(r, i, j)
+            for d, weight in ((1, 6), (2, 3), (3, 2)):
+                total += weight * (g(r - d, i, j) + g(r + d, i, j))
+            contexts.append(15 if t < 2 else sum(total >= limit for limit in limits))
+        for (r, i, j), value in zip(at, stream.take(contexts), strict=True):
+            q[r, i, j] = value
+    size = np.abs(q)
+    level = np.where(size == 0, 0, np.where(size == 1, first, size + more))
+    coefficient = np.zeros((count, sy, sx))
+    coefficient[:, :rows, :columns] = np.sign(q) * step * level
+
+    def c(n: int) -> np.ndarray:
+        k, x = np.mgrid[:n, :n]
+        return np.sqrt(np.where(k == 0, 1, 2) / n) * np.cos(np.pi * k * (2 * x + 1) / (2 * n))
+
+    return np.einsum("rij,iv,ju->rvu", coefficient, c(sy), c(sx), optimize=True)
+
+
+def coded_network(data: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights and biases of the layers of a coded neural node."""
+    depth, width, outputs = struct.unpack_from("<3H", data)
+    steps = struct.unpack_from(f"<{2 * depth + 2}f", data, 6)
+    stream = IntegerStream(data[6 + 8 * (depth + 1) :])
+    layers = []
+    for i in range(depth + 1):
+        rows, columns = outputs if i == depth else width, 2 if i == 0 else width
+        row = 2 ** (np.array(stream.take([4] * rows)) / 2)
+        context = 0 if i == 0 else 2 if i == depth else 1
+        weight = np.array(stream.take([context] * (rows * columns))).reshape(rows, columns)
+        bias = np.array(stream.take([3] * rows))
+        layers.append((weight * steps[i] * row[:, None], bias * steps[depth + 1 + i] * row))
+    return layers
+
+
+def coded_neural_patterns(node: h5py.Group, xy: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """(m, sy, sx) patterns of a neural node of encoding 2.0, as `neural_patterns`."""
+    image = coded_images(node["images"][()].tobytes())
+    mask = np.ones(image.shape[1:], bool)
+    if len(node["mask"]):
+        bits = np.frombuffer(zlib.decompress(node["mask"][()].tobytes()), np.uint8)
+        mask = np.unpackbits(bits)[: mask.size].reshape(mask.shape).astype(bool)
+    out = np.repeat(image[:1], len(xy), axis=0)
+    if int(node.attrs["rank"]) > 1:
+        span = np.where(largest > 0, largest, 1)
+        h = np.where(largest > 0, 2 * xy / span - 1, 0).T
+        layers = coded_network(node["network"][()].tobytes())
+        for i, (weight, bias) in enumerate(layers):
+            h = weight @ h + bias[:, None]
+            if i < len(layers) - 1:
+                h = np.sin(node.attrs["omega_first" if i == 0 else "omega_hidden"] * h)
+        out += np.tensordot(h.T, image[1:], axes=1)
+    out[:, ~mask] = node.attrs["outside_counts"]
     return out

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ebsdarchive
-from ebsdarchive.archive import migrate
+from ebsdarchive.archive import steps
 from ebsdarchive.archive.file import Archive
 from ebsdarchive.archive.layers import read_model, write_map
 from ebsdarchive.archive.making import adding_layers
@@ -39,8 +39,10 @@ from ebsdarchive.scan import (
     Scan,
     SourceFile,
 )
+from ebsdarchive.schema import CURRENT_VERSION
 from ebsdarchive.verbs.fitting import NeuralOptions
 
+GOLDEN_1_0 = Path(__file__).parent / "golden" / "format-1.0" / "dense.h5"
 TINY = NeuralOptions(rank=3, width=8, time_s=0.3, device="cpu")
 
 
@@ -221,8 +223,9 @@ def test_patterns_are_read_from_anywhere_in_the_scan(archive_path: Path, make_sc
 def test_an_archive_says_what_it_is(full_archive: Path) -> None:
     archive = ebsdarchive.open_archive(full_archive)
     assert repr(archive) == (
-        f"<Archive {full_archive}: format 1.0, 35 patterns of 11 x 13 px (uint16), layers raw, "
-        f"neural, restored/mean, models/tiny, maps/mean_intensity, maps/quality>"
+        f"<Archive {full_archive}: format {CURRENT_VERSION}, 35 patterns of 11 x 13 px (uint16), "
+        f"layers raw, neural, restored/mean, models/tiny, maps/mean_intensity, maps/neural_error, "
+        f"maps/quality>"
     )
     assert archive.pattern_layers == ["raw", "neural", "restored/mean"]
     with pytest.raises(MissingLayerError, match="expected a layer 'tiny', found raw, neural"):
@@ -273,7 +276,7 @@ def test_an_archive_of_the_neural_layer_alone_names_the_digest_of_what_it_stands
     path = tmp_path / "neural.h5"
     ebsdarchive.compress(make_scan(), path, drop_raw=True, options=TINY)
     archive = ebsdarchive.open_archive(path)
-    assert archive.layers == ["neural", "maps/mean_intensity"]
+    assert archive.layers == ["neural", "maps/mean_intensity", "maps/neural_error"]
     assert archive.raw_sha256 == ebsdarchive.open_archive(archive_path).raw_sha256
     assert ebsdarchive.verify(path, data=True).all_faults == []
     scan = archive.scan()
@@ -293,10 +296,11 @@ def test_dropping_raw_without_a_neural_layer_is_refused(make_scan, tmp_path: Pat
 def test_extract_and_merge_bring_layers_back_bit_for_bit(full_archive: Path, tmp_path) -> None:
     small, raw_only = tmp_path / "small.h5", tmp_path / "raw.h5"
     names = ebsdarchive.extract(full_archive, ["neural", "models", "maps"], small)
-    assert names == ["neural", "models/tiny", "maps/mean_intensity", "maps/quality"]
+    maps = ["maps/neural_error", "maps/quality"]
+    assert names == ["neural", "models/tiny", "maps/mean_intensity", *maps]
     assert ebsdarchive.open_archive(small).layers == names
     ebsdarchive.extract(full_archive, ["raw"], raw_only)
-    assert ebsdarchive.merge(raw_only, small) == ["neural", "models/tiny", "maps/quality"]
+    assert ebsdarchive.merge(raw_only, small) == ["neural", "models/tiny", *maps]
     assert ebsdarchive.merge(raw_only, small) == []
     merged, original = Archive(str(raw_only)), Archive(str(full_archive))
     for name in merged.layers:
@@ -311,7 +315,7 @@ def test_extract_of_neural_is_what_one_shares_without_the_patterns(
 ) -> None:
     ebsdarchive.extract(full_archive, ["neural"], tmp_path / "small.h5")
     archive = ebsdarchive.open_archive(tmp_path / "small.h5")
-    assert archive.layers == ["neural", "maps/mean_intensity"]
+    assert archive.layers == ["neural", "maps/mean_intensity", "maps/neural_error"]
     whole = ebsdarchive.open_archive(full_archive)
     assert archive.raw_sha256 == whole.raw_sha256
     np.testing.assert_array_equal(
@@ -371,7 +375,8 @@ def test_fit_replaces_the_neural_layer_and_nothing_else(full_copy: Path) -> None
     after = ebsdarchive.open_archive(full_copy)
     assert after.layers == before.layers
     for name in after.layers:
-        assert (after.attributes(name) == said[name]) == (name != "neural"), name
+        is_new = name in ("neural", "maps/neural_error")
+        assert (after.attributes(name) != said[name]) == is_new, name
     assert after.attributes("neural")["rank"] == 3
     assert ebsdarchive.verify(full_copy, data=True).sound
 
@@ -399,8 +404,8 @@ def test_upgrade_writes_a_new_file_and_leaves_the_old_one(
     before = old.read_bytes()
     with pytest.raises(VersionError, match=r"format version 0\.9 is not known"):
         ebsdarchive.upgrade(old, new)
-    monkeypatch.setitem(migrate.STEPS, "0.9", ("1.0", _from_0_9_to_1_0))
-    assert ebsdarchive.upgrade(old, new) == ("0.9", "1.0")
+    monkeypatch.setitem(steps.STEPS, "0.9", ("1.0", _from_0_9_to_1_0))
+    assert ebsdarchive.upgrade(old, new) == ("0.9", CURRENT_VERSION)
     assert old.read_bytes() == before
     assert ebsdarchive.verify(new, data=True).all_faults == []
     archive, original = ebsdarchive.open_archive(new), ebsdarchive.open_archive(full_archive)
@@ -429,42 +434,53 @@ def test_upgrade_goes_through_every_step_between(
 
         return change
 
-    monkeypatch.setitem(migrate.STEPS, "0.7", ("0.8", step("0.8")))
-    monkeypatch.setitem(migrate.STEPS, "0.8", ("1.0", step("1.0")))
-    assert ebsdarchive.upgrade(old, tmp_path / "new.h5") == ("0.7", "1.0")
-    assert done == ["0.8", "1.0"]
+    monkeypatch.setitem(steps.STEPS, "0.7", ("0.8", step("0.8")))
+    monkeypatch.setitem(steps.STEPS, "0.8", (CURRENT_VERSION, step(CURRENT_VERSION)))
+    assert ebsdarchive.upgrade(old, tmp_path / "new.h5") == ("0.7", CURRENT_VERSION)
+    assert done == ["0.8", CURRENT_VERSION]
 
 
 def test_upgrade_refuses_current_and_unknown_versions_and_what_comes_out_broken(
     full_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = tmp_path / "new.h5"
-    with pytest.raises(ArgumentError, match=r"found the current one \(1.0\)"):
+    with pytest.raises(ArgumentError, match=rf"found the current one \({CURRENT_VERSION}\)"):
         ebsdarchive.upgrade(full_copy, new)
     with h5py.File(full_copy, "r+") as file:
         file.attrs["encoding-version"] = "7.5"
-    with pytest.raises(VersionError, match=r"7\.5 is not known here \(known: 1\.0\)"):
+    with pytest.raises(VersionError, match=r"7\.5 is not known here \(known: 1\.0, 1\.1\)"):
         ebsdarchive.upgrade(full_copy, new)
 
     def breaks(file: h5py.File) -> None:
-        file.attrs["encoding-version"] = "1.0"
+        file.attrs["encoding-version"] = CURRENT_VERSION
         del file["archive/scan/grid"].attrs["n_rows"]
 
-    monkeypatch.setitem(migrate.STEPS, "7.5", ("1.0", breaks))
+    monkeypatch.setitem(steps.STEPS, "7.5", (CURRENT_VERSION, breaks))
     with pytest.raises(ArchiveError):
         ebsdarchive.upgrade(full_copy, new)
     assert not new.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full.h5"]
 
 
-def test_an_older_version_is_named_with_the_command_that_upgrades_it(
-    archive_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_archive_of_an_older_version_is_read_and_becomes_current_when_a_layer_is_added(
+    tmp_path: Path,
 ) -> None:
-    with h5py.File(archive_path, "r+") as file:
-        file.attrs["encoding-version"] = "0.9"
-    monkeypatch.setattr("ebsdarchive.archive.file.known_versions", lambda: ("0.9", "1.0"))
-    with pytest.raises(VersionError, match=r"the older 0\.9; run `ebsdarchive upgrade`"):
-        ebsdarchive.open_archive(archive_path)
+    old = tmp_path / "old.h5"
+    shutil.copyfile(GOLDEN_1_0, old)
+    archive = ebsdarchive.open_archive(old)
+    assert archive.format_version == "1.0"
+    assert ebsdarchive.verify(old, data=True).all_faults == []
+    assert ebsdarchive.validate(old) == []
+    decoded = archive.patterns("neural").read(0, archive.grid.size)
+    assert ebsdarchive.extract(old, ["neural"], tmp_path / "small.h5")
+    small = ebsdarchive.open_archive(tmp_path / "small.h5")
+    assert small.format_version == CURRENT_VERSION
+    np.testing.assert_array_equal(small.patterns("neural").read(0, small.grid.size), decoded)
+    ebsdarchive.fit(old, options=TINY)
+    after = ebsdarchive.open_archive(old)
+    assert after.format_version == CURRENT_VERSION
+    assert after.attributes("neural")["encoding-version"] == "2.0"
+    assert ebsdarchive.verify(old, data=True).all_faults == []
 
 
 def test_the_default_plot_is_found_as_nexus_says(

@@ -196,16 +196,16 @@ def test_the_neural_layer_alone_can_be_kept_and_merged_with_the_raw_one(
 def test_an_older_format_is_rewritten_as_the_current_one(
     archive_path, run_cli, tmp_path, monkeypatch
 ):
-    from ebsdarchive.archive import migrate
+    from ebsdarchive.archive import steps
 
     def step(file: h5py.File) -> None:
         file.attrs["encoding-version"] = "1.0"
 
     with h5py.File(archive_path, "r+") as file:
         file.attrs["encoding-version"] = "0.9"
-    monkeypatch.setitem(migrate.STEPS, "0.9", ("1.0", step))
+    monkeypatch.setitem(steps.STEPS, "0.9", ("1.0", step))
     code, out, err = run_cli("upgrade", archive_path, "-o", tmp_path / "new.h5")
-    assert (code, out) == (0, f"{tmp_path / 'new.h5'}: format 0.9 -> 1.0\n"), err
+    assert (code, out) == (0, f"{tmp_path / 'new.h5'}: format 0.9 -> 1.1\n"), err
     assert run_cli("verify", tmp_path / "new.h5", "--data").code == 0
 
 

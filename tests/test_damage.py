@@ -162,7 +162,7 @@ def change_chunk(path: Path, dataset: str, number: int = 0) -> None:
     ("dataset", "lost", "kept"),
     [
         ("archive/raw/patterns", "raw", ["neural", "restored/mean"]),
-        ("archive/neural/basis", "neural", ["raw", "restored/mean"]),
+        ("archive/neural/images", "neural", ["raw", "restored/mean"]),
         ("archive/restored/mean/patterns/patterns", "restored/mean", ["raw", "neural"]),
     ],
 )
@@ -196,7 +196,7 @@ def test_patterns_beside_a_damaged_chunk_stay_readable(make_scan: Callable, tmp_
 
 
 def test_all_faults_are_reported_not_only_the_first(full_copy: Path) -> None:
-    for dataset in ("archive/raw/patterns", "archive/neural/basis", "archive/maps/quality/data"):
+    for dataset in ("archive/raw/patterns", "archive/neural/images", "archive/maps/quality/data"):
         change_chunk(full_copy, dataset)
     with h5py.File(full_copy, "r+") as file:
         file["archive/models/tiny/tensors/step"][()] = 5

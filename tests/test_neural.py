@@ -19,10 +19,9 @@ from ebsdarchive.geometry import Grid
 from ebsdarchive.neural import training
 from ebsdarchive.neural.basis import choose_rank, klt, klt_of_sample
 from ebsdarchive.neural.checkpoint import digest_of, read_checkpoint, write_checkpoint
-from ebsdarchive.neural.field import Field, FieldPatterns
+from ebsdarchive.neural.field import Field, FieldPatterns, FieldTensors
 from ebsdarchive.neural.fit import FitOptions, fit_field
 from ebsdarchive.neural.pixels import detector_mask, pixel_weights
-from ebsdarchive.neural.refine import network_tensors
 from ebsdarchive.neural.sample import draw_sample, neighbour_pairs, sample_indices
 from ebsdarchive.neural.siren import Siren, SirenConfig
 from ebsdarchive.neural.training import TrainOptions, coefficient_loss, train
@@ -131,18 +130,16 @@ def test_the_numpy_field_equals_the_torch_network():
     config = SirenConfig(width=24, outputs=5, omega_first=25.0, omega_hidden=20.0)
     network = Siren(config, seed=1)
     weights, biases = network.arrays()
-    scale = np.array([900, 300, 80, 20, 3], dtype=np.float32)
     mask = np.ones((SY, SX), dtype=bool)
-    tensors = network_tensors(weights, biases, scale, np.zeros((SY, SX)), mask, 25.0, 20.0)
+    basis, mean = np.zeros((5, SY * SX), np.float32), np.zeros((SY, SX), np.float32)
     grid = Grid("square", NX, NY)
-    field = Field(tensors, grid)
-    network.load_arrays(tensors.weights, tensors.biases)
+    field = Field(FieldTensors(weights, biases, 25.0, 20.0, basis, mean, mask), grid)
     xy = grid.positions() * 0.97 + 0.11
     xy[:, 0] = np.minimum(xy[:, 0], NX - 1)
     xy[:, 1] = np.minimum(xy[:, 1], NY - 1)
     with torch.no_grad():
-        expected = network(torch.from_numpy(grid.normalise(xy).astype(np.float32))).numpy() * scale
-    np.testing.assert_allclose(field.coefficients(xy) / scale, expected / scale, atol=2e-5)
+        expected = network(torch.from_numpy(grid.normalise(xy).astype(np.float32))).numpy()
+    np.testing.assert_allclose(field.coefficients(xy), expected, atol=2e-5)
 
 
 def test_a_checkpoint_of_another_run_is_ignored_with_a_note(tmp_path):
@@ -256,25 +253,18 @@ def test_errors_are_those_of_the_decoded_patterns(scan, fitted):
     assert fitted.errors.mae_counts == pytest.approx(error.mean(), rel=1e-4)
     assert fitted.errors.worst_index == np.argmax(error.mean(axis=(1, 2)))
     assert fitted.errors.range_counts == (patterns.min(), patterns.max())
-    assert fitted.log["rounding_share"] < 0.04
-
-
-def test_tensors_are_stored_in_half_precision(fitted):
-    tensors = fitted.tensors
-    arrays = [*tensors.weights, *tensors.biases, tensors.basis]
-    assert {array.dtype for array in arrays} == {np.dtype(np.float16)}
-    assert np.abs(tensors.basis).max() <= 1
-    assert tensors.basis.shape == (tensors.rank - 1, tensors.mask.sum())
+    worst = np.sort(error.mean(axis=(1, 2)))[::-1]
+    assert [value for _, value in fitted.errors.worst[:3]] == pytest.approx(worst[:3], rel=1e-3)
+    assert fitted.errors.percentiles[50] == pytest.approx(np.median(worst), rel=1e-3)
 
 
 def test_the_same_seed_gives_the_same_field(scan):
     a = fit_field(scan, quick(seed=7, learning_rate=1e-3))
     b = fit_field(scan, quick(seed=7, learning_rate=1e-3))
-    np.testing.assert_array_equal(a.tensors.basis, b.tensors.basis)
-    np.testing.assert_array_equal(a.tensors.weights[2], b.tensors.weights[2])
+    assert a.coded == b.coded
 
 
-def test_pixels_outside_the_mask_decode_to_the_mean_pattern():
+def test_pixels_outside_the_mask_decode_to_their_mean():
     patterns = polycrystal(disc=True)
     scan = as_scan(patterns)
     mask = np.zeros((SY, SX), dtype=bool)
@@ -282,7 +272,7 @@ def test_pixels_outside_the_mask_decode_to_the_mean_pattern():
     result = fit_field(scan, quick(mask=mask))
     decoded = Field(result.tensors, scan.grid).patterns([[2.5, 3.5], [0, 0]])
     mean = patterns.reshape(-1, SY, SX).mean(axis=0)
-    np.testing.assert_allclose(decoded[0][~mask], mean[~mask], rtol=1e-6)
+    np.testing.assert_allclose(decoded[0][~mask], mean[~mask].mean(), rtol=1e-5)
     assert np.abs(decoded[0][mask] - mean[mask]).max() > 10
 
 
@@ -291,11 +281,18 @@ def test_a_position_outside_the_scan_is_an_error(scan, fitted):
         Field(fitted.tensors, scan.grid).patterns([[16.5, 3]])
 
 
-def test_a_target_error_takes_the_smallest_rank_that_meets_it(scan, fitted):
-    loose = fit_field(scan, FitOptions(target_mae_pct=3 * fitted.errors.mae_pct, width=32))
+def test_a_target_error_is_met_and_not_much_outdone(scan, fitted):
+    target = 3 * fitted.errors.mae_pct
+    loose = fit_field(scan, FitOptions(target_mae_pct=target, width=32))
     assert loose.log["target_met"]
-    assert loose.errors.mae_pct <= 3 * fitted.errors.mae_pct
-    assert loose.tensors.rank < fitted.tensors.rank
+    assert 0.9 * target <= loose.errors.mae_pct <= target
+    assert loose.coded.nbytes < fitted.coded.nbytes
+
+
+def test_a_target_size_is_kept_and_used(scan, fitted):
+    target = 0.6 * fitted.coded.nbytes
+    small = fit_field(scan, FitOptions(target_size_mb=target / 1e6))
+    assert 0.85 * target <= small.coded.nbytes <= target
 
 
 def test_a_target_below_the_noise_is_said_to_be_missed(scan):
@@ -421,7 +418,7 @@ def test_a_scan_of_one_point_is_its_own_mean(rank):
     assert result.tensors.rank == 1
     assert result.tensors.weights == []
     decoded = Field(result.tensors, scan.grid).patterns([[0, 0]])
-    np.testing.assert_allclose(decoded[0], patterns[0, 0], atol=0.01)
+    np.testing.assert_allclose(decoded[0], patterns[0, 0], atol=0.06)
 
 
 @pytest.mark.parametrize(

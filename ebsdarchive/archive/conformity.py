@@ -12,9 +12,18 @@ import numpy as np
 
 from ebsdarchive.archive.trust import READ_ERRORS, read_attribute
 from ebsdarchive.errors import ArchiveError, VersionError
-from ebsdarchive.schema import CURRENT_VERSION, Attribute, Dataset, Kind, Subgroup, load_schema
+from ebsdarchive.schema import (
+    CURRENT_VERSION,
+    Attribute,
+    Dataset,
+    Kind,
+    Schema,
+    Subgroup,
+    known_versions,
+    load_schema,
+)
 
-__all__ = ["attribute", "attributes_of", "check_node", "plain", "require_kind"]
+__all__ = ["attribute", "attributes_of", "check_node", "plain", "require_kind", "schema_of"]
 
 _SAID_BY_ALL = ("encoding-type", "encoding-version", "sha256")
 _TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "int": (int,), "float": (float, int)}
@@ -47,9 +56,15 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, int | float | bool) else str(value)
 
 
+def schema_of(file: h5py.File) -> Schema:
+    """The schema of the format version that a file says it has; the current one if it says none."""
+    version = attribute(file, "encoding-version", CURRENT_VERSION)
+    return load_schema(version if version in known_versions() else CURRENT_VERSION)
+
+
 def require_kind(group: h5py.Group, kind_name: str) -> Kind:
     """The kind of a node after checking that it says to be of it, in a version known here."""
-    kind = load_schema(CURRENT_VERSION).kind(kind_name)
+    kind = schema_of(group.file).kind(kind_name)
     where = f"{group.file.filename}: {group.name}"
     found = attribute(group, "encoding-type", "nothing")
     version = attribute(group, "encoding-version", "none")
@@ -142,8 +157,8 @@ def _check_attribute(
 def _check_subgroup(
     item: h5py.Group, at: str, spec: Subgroup, symbols: dict[str, Any]
 ) -> list[str]:
-    if spec.kind:
-        return check_node(item, spec.kind, symbols)
+    if spec.kinds:
+        return check_node(item, _kind_of(item, spec.kinds), symbols)
     faults = []
     for name in item:
         if isinstance(item.get(name), h5py.Group):
@@ -151,6 +166,20 @@ def _check_subgroup(
         else:
             faults.append(f"{at}/{name}: expected a group, found something else")
     return faults
+
+
+def _kind_of(group: h5py.Group, kinds: tuple[str, ...]) -> str:
+    """Which of several kinds a node says it is of; the first if it says to be of none of them."""
+    said = (
+        attribute(group, "encoding-type", "nothing"),
+        attribute(group, "encoding-version", "none"),
+    )
+    schema = schema_of(group.file)
+    for name in kinds:
+        kind = None if name == "any" else schema.kind(name)
+        if kind is not None and said == (kind.encoding_type, kind.encoding_version):
+            return name
+    return kinds[0]
 
 
 def _check_dataset(dataset: h5py.Dataset, spec: Dataset, symbols: dict[str, int]) -> list[str]:

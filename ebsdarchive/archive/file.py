@@ -16,7 +16,7 @@ from ebsdarchive.archive.trust import readable, refuse_links
 from ebsdarchive.errors import ArchiveError, CorruptionError, VersionError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import PATTERN_DTYPES, Patterns, Scan
-from ebsdarchive.schema import CURRENT_VERSION, known_versions
+from ebsdarchive.schema import known_versions
 
 __all__ = ["Archive", "archive_group", "format_version", "open_archive", "readable"]
 
@@ -131,17 +131,12 @@ def format_version(file: h5py.File) -> str:
 
 
 def archive_group(file: h5py.File) -> h5py.Group:
-    """The group ``/archive`` of a file of the current format version."""
+    """The group ``/archive`` of a file of a known format version."""
     version = format_version(file)
     if version not in known_versions():
         raise VersionError(
             f"{file.filename}: format version {version} is not known here "
             f"(known: {', '.join(known_versions())}); update ebsdarchive to read it"
-        )
-    if version != CURRENT_VERSION:
-        raise VersionError(
-            f"{file.filename}: expected format version {CURRENT_VERSION}, found the older "
-            f"{version}; run `ebsdarchive upgrade`"
         )
     archive = file.get("archive")
     if not isinstance(archive, h5py.Group):

@@ -51,6 +51,7 @@ _PATTERN_READERS = {
     ("raw-patterns", "1.0"): "ebsdarchive.archive.raw:RawPatterns",
     ("restored-patterns", "1.0"): "ebsdarchive.archive.layers:read_restored",
     ("tf-inr", "1.0"): "ebsdarchive.neural.storage:read_field_patterns",
+    ("tf-inr", "2.0"): "ebsdarchive.neural.storage:read_field_patterns",
 }
 
 

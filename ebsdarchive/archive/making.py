@@ -18,6 +18,7 @@ from ebsdarchive.archive.check import check_structure
 from ebsdarchive.archive.file import Archive, archive_group
 from ebsdarchive.archive.nodes import attributes_of
 from ebsdarchive.archive.raw import check_blocks
+from ebsdarchive.archive.steps import bring_up_to_date
 from ebsdarchive.archive.store import open_for_reading, open_for_writing, replacing
 from ebsdarchive.archive.trust import readable
 from ebsdarchive.archive.views import write_views
@@ -68,7 +69,8 @@ def adding_layers(
 ) -> Iterator[h5py.File]:
     """Add layers to an archive: yields a writable copy of the file, which then takes its place.
 
-    What the file holds already is copied as bytes and not touched. The new layers are read back.
+    What the file holds already is copied as bytes and not touched; an archive of an older format
+    version becomes one of the current version. The new layers are read back.
 
     Parameters
     ----------
@@ -81,6 +83,7 @@ def adding_layers(
         replacing(path, start_from_target=True, check=check) as temporary,
         open_for_writing(temporary, "r+") as file,
     ):
+        bring_up_to_date(file)
         archive = archive_group(file)
         for name in names:
             if name in archive:
@@ -111,6 +114,7 @@ def copied_archive(
             target = file.create_group("archive")
             for key, value in attributes_of(source).items():
                 target.attrs[key] = value
+            target.attrs["encoding-version"] = CURRENT_VERSION
             for name in ("scan", "source", "provenance"):
                 old.copy(source[name], target, name=name)
         for name in names:

@@ -1,14 +1,12 @@
-"""Older format versions: a chain of steps, each from one version to the next.
+"""Rewrites an archive of an older format version as one of the current version.
 
-A step changes an open file in place; the file is always a copy. Format 1.0 is the first release, so
-the chain is empty so far. The upgrade itself is recorded as an activity.
+The upgrade itself is recorded as an activity; the steps it takes are in `steps`.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -19,20 +17,18 @@ from ebsdarchive.archive.check import check_structure
 from ebsdarchive.archive.file import archive_group, format_version, readable
 from ebsdarchive.archive.making import seal
 from ebsdarchive.archive.nodes import attributes_of
+from ebsdarchive.archive.steps import bring_up_to_date
 from ebsdarchive.archive.store import (
     file_sha256,
     open_for_reading,
     open_for_writing,
     replacing,
 )
-from ebsdarchive.errors import ArgumentError, CorruptionError, VersionError
+from ebsdarchive.errors import ArgumentError, CorruptionError
 from ebsdarchive.scan import ArrayPatterns
 from ebsdarchive.schema import CURRENT_VERSION
 
-__all__ = ["STEPS", "upgrade_file"]
-
-# {version: (next version, step)}
-STEPS: dict[str, tuple[str, Callable[[h5py.File], None]]] = {}
+__all__ = ["upgrade_file"]
 
 
 def upgrade_file(
@@ -46,19 +42,10 @@ def upgrade_file(
             f"{os.fspath(path)}: expected an older format version, found the current one "
             f"({version}); there is nothing to upgrade"
         )
-    if version not in STEPS:
-        known = ", ".join([*STEPS, CURRENT_VERSION])
-        raise VersionError(
-            f"{os.fspath(path)}: format version {version} is not known here (known: {known}); "
-            f"update ebsdarchive to read it"
-        )
     with replacing(output, force=force, check=_check) as temporary:
         shutil.copyfile(path, temporary)
         with open_for_writing(temporary, "r+") as file, readable(file):
-            current = version
-            while current != CURRENT_VERSION:
-                current, step = STEPS[current]
-                step(file)
+            bring_up_to_date(file)
             archive = archive_group(file)
             activity = provenance.Activity("upgrade", {"from": version, "to": CURRENT_VERSION})
             activity.used[Path(path).name] = file_sha256(path)

@@ -22,6 +22,7 @@ from ebsdarchive.archive.conformity import (
     check_node,
     plain,
     require_kind,
+    schema_of,
 )
 from ebsdarchive.archive.output import stop_if_failed
 from ebsdarchive.archive.trust import MOST_BYTES, read_array, read_rows, require_backed
@@ -217,7 +218,7 @@ def _digest_values(sha: Any, dataset: h5py.Dataset) -> None:
 def _block_datasets(group: h5py.Group) -> set[str]:
     """Names of the group's datasets that carry digests by block."""
     encoding = attribute(group, "encoding-type", "")
-    for kind in load_schema(CURRENT_VERSION).kinds.values():
+    for kind in schema_of(group.file).kinds.values():
         if kind.encoding_type == encoding:
             return {d.name for d in kind.datasets.values() if d.digest == "blocks"}
     return set()

@@ -22,6 +22,7 @@ from ebsdarchive.crystal_map import to_crystal_map
 from ebsdarchive.errors import ArchiveError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Scan
+from ebsdarchive.schema import CURRENT_VERSION
 
 __all__ = ["check_views", "write_kikuchipy_layout", "write_views"]
 
@@ -227,7 +228,7 @@ def _write_root(file: h5py.File) -> None:
     now = datetime.now(UTC).replace(microsecond=0).isoformat()
     for key, value in (
         ("encoding-type", "ebsdarchive"),
-        ("encoding-version", "1.0"),
+        ("encoding-version", CURRENT_VERSION),
         ("NX_class", "NXroot"),
         ("default", "entry"),
         ("creator", "ebsdarchive"),

@@ -1,68 +1,98 @@
 """The neural field evaluated anywhere in the scan: I = mean + sum over r of A_r(x, y) B_r(u, v).
 
-Owns what a field is made of as it is stored, and its evaluation with numpy alone; how it is made
-is in `fit`. Positions are in steps, intensities in counts, never clipped.
+Owns what a field is made of once it is decoded, and its evaluation with numpy alone; how it is made
+is in `fit`, how it is stored in `coded`. Positions are in steps, intensities in counts, never
+clipped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.errors import ArgumentError
 from ebsdarchive.geometry import Grid
 
-__all__ = ["Field", "FieldPatterns", "FieldTensors"]
+__all__ = ["Field", "FieldPatterns", "FieldTensors", "Network"]
 
 BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
 class FieldTensors:
-    """A field in its stored form.
+    """A field, decoded.
 
     Parameters
     ----------
-    config
-        Plain JSON values: rank, width, depth (sine layers), omega_first, omega_hidden,
-        activation ("sine") and the dtypes of the stored arrays.
     weights, biases
-        Of the depth + 1 layers: (outputs, inputs) and (outputs,) float16. None at rank 1.
+        Of the sine layers and the linear one: (outputs, inputs) and (outputs,) float32. None at
+        rank 1.
+    omega_first, omega_hidden
+        Frequency factors of the first and of the other sine layers.
     basis
-        (rank - 1, m) float16 at the m pixels of `mask`, in C order; no value beyond -1 … 1.
-    basis_scale
-        (rank - 1,) float32, what each row of `basis` is multiplied by.
-    coefficient_scale
-        (rank - 1,) float32, what each output of the network is multiplied by.
+        (rank - 1, m) float32, counts for one unit of a coefficient, at the m pixels of `mask` in C
+        order.
     mean_pattern
-        (sy, sx) float32, counts: the constant component.
+        (sy, sx) float32, counts: the constant component, and all there is outside the mask.
     mask
-        (sy, sx) bool. Pixels outside decode to the mean pattern.
+        (sy, sx) bool.
     """
 
-    config: dict[str, Any]
-    weights: list[npt.NDArray[np.float16]]
-    biases: list[npt.NDArray[np.float16]]
-    basis: npt.NDArray[np.float16]
-    basis_scale: npt.NDArray[np.float32]
-    coefficient_scale: npt.NDArray[np.float32]
+    weights: list[npt.NDArray[np.float32]]
+    biases: list[npt.NDArray[np.float32]]
+    omega_first: float
+    omega_hidden: float
+    basis: npt.NDArray[np.float32]
     mean_pattern: npt.NDArray[np.float32]
     mask: npt.NDArray[np.bool_]
 
     @property
     def rank(self) -> int:
         """Number of components, the constant one included."""
-        return len(self.basis_scale) + 1
+        return len(self.basis) + 1
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays as stored, the mask as one bit per pixel."""
-        arrays: list[npt.NDArray] = [*self.weights, *self.biases, self.basis, self.basis_scale]
-        arrays += [self.coefficient_scale, self.mean_pattern]
-        return sum(array.nbytes for array in arrays) + (self.mask.size + 7) // 8
+
+class Network:
+    """Sine layers and a linear one, ready to be evaluated; thread-safe.
+
+    Parameters
+    ----------
+    weights, biases, omega_first, omega_hidden
+        As in `FieldTensors`.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[npt.NDArray],
+        biases: Sequence[npt.NDArray],
+        omega_first: float,
+        omega_hidden: float,
+    ) -> None:
+        factors = [omega_first, *[omega_hidden] * (len(weights) - 2), 1.0]
+        # the factors omega are folded into the arrays once
+        self._layers = [
+            (np.ascontiguousarray(w.T, dtype=np.float32) * f, b.astype(np.float32) * f)
+            for w, b, f in zip(weights, biases, map(np.float32, factors), strict=True)
+        ]
+        self._widest = max(weight.shape[1] for weight, _ in self._layers)
+        self.outputs = self._layers[-1][0].shape[1]
+
+    def __call__(self, xy: npt.NDArray) -> npt.NDArray[np.float32]:
+        """(m, 2) positions in -1 … 1 to (m, outputs)."""
+        out = np.empty((len(xy), self.outputs), dtype=np.float32)
+        for start, stop in _ranges(len(xy), 4 * self._widest):
+            weight, bias = self._layers[-1]
+            out[start:stop] = self.last_features(xy[start:stop]) @ weight + bias
+        return out
+
+    def last_features(self, xy: npt.NDArray) -> npt.NDArray[np.float32]:
+        """(m, 2) positions in -1 … 1 to the (m, width) outputs of the last sine layer."""
+        h = xy.astype(np.float32)  # (m, 2)
+        for weight, bias in self._layers[:-1]:
+            h = np.sin(h @ weight + bias)  # (m, width), Sitzmann et al. 2020, eq. 3
+        return h
 
 
 class Field:
@@ -71,21 +101,11 @@ class Field:
     def __init__(self, tensors: FieldTensors, grid: Grid) -> None:
         self.tensors = tensors
         self.grid = grid
-        activation = tensors.config.get("activation", "sine")
-        if activation != "sine":
-            raise ArgumentError(f"field: expected sine activations, found {activation!r}")
-        hidden = len(tensors.weights) - 1
-        factors: list[float] = []
-        if tensors.weights:  # none at rank 1: the mean pattern alone
-            config = tensors.config
-            factors = [config["omega_first"], *[config["omega_hidden"]] * (hidden - 1), 1.0]
-        # the factors omega and the scales are folded into the arrays once
-        self._layers = [
-            (np.ascontiguousarray(w.T, dtype=np.float32) * f, b.astype(np.float32) * f)
-            for w, b, f in zip(tensors.weights, tensors.biases, map(np.float32, factors),
-                               strict=True)
-        ]  # fmt: skip
-        self._basis = tensors.basis * tensors.basis_scale[:, None]  # (R - 1, m) float32
+        self._network = None  # at rank 1: the mean pattern alone
+        if tensors.weights:
+            self._network = Network(
+                tensors.weights, tensors.biases, tensors.omega_first, tensors.omega_hidden
+            )
         self._mean = tensors.mean_pattern[tensors.mask]  # (m,)
 
     @property
@@ -95,7 +115,7 @@ class Field:
         return sy, sx
 
     def coefficients(self, xy_steps: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """(m, 2) positions in steps to (m, rank - 1) coefficients A.
+        """(m, 2) positions in steps to (m, rank - 1) coefficients A, of about unit variance.
 
         Raises
         ------
@@ -104,24 +124,15 @@ class Field:
         """
         xy = np.asarray(xy_steps, dtype=np.float64).reshape(-1, 2)
         self.grid.require_inside(xy)
-        out = np.empty((len(xy), self.tensors.rank - 1), dtype=np.float32)
-        if not self._layers:
-            return out
-        widest = max(weight.shape[1] for weight, _ in self._layers)
-        for start, stop in _ranges(len(xy), 4 * widest):
-            h = self.grid.normalise(xy[start:stop]).astype(np.float32)  # (b, 2)
-            for weight, bias in self._layers[:-1]:
-                h = np.sin(h @ weight + bias)  # (b, width), Sitzmann et al. 2020, eq. 3
-            weight, bias = self._layers[-1]
-            out[start:stop] = h @ weight + bias
-        out *= self.tensors.coefficient_scale
-        return out
+        if self._network is None:
+            return np.empty((len(xy), 0), dtype=np.float32)
+        return self._network(self.grid.normalise(xy))
 
     def masked(self, coefficients: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(b, rank - 1) coefficients to (b, pixels of the mask) counts."""
         if coefficients.shape[1] == 0:
             return np.repeat(self._mean[None], len(coefficients), axis=0)
-        values = coefficients @ self._basis
+        values = coefficients @ self.tensors.basis
         values += self._mean
         return values
 

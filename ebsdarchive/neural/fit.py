@@ -1,9 +1,9 @@
-"""Fitting a neural field to a scan: sample, basis, projection, training, refit, measured errors.
+"""Fitting a neural field to a scan: sample, plan, projection, training, coding, measured errors.
 
-Owns the order of the steps and the choices between them (rank, width, how long to train); each
-step is in the module of its name. The scan is read in blocks: once in part for the sample, then
-three times in full. Memory: the sample (256 MiB as float32, and as much for its decomposition),
-the coefficients (768 MiB at most) and a few blocks.
+Owns the order of the steps; each step is in the module of its name, and the choices between them
+are in `plan`. The scan is read in blocks: once in part for the sample, then three times in full.
+Memory: the sample (256 MiB as float32, and as much for its decomposition), the coefficients
+(768 MiB at most) and a few blocks.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ebsdarchive.codecs.networks import QuantisedNetwork
 from ebsdarchive.errors import FitError
+from ebsdarchive.neural import plan as planning
 from ebsdarchive.neural.basis import RANK_LIMIT, Basis, choose_rank, klt_of_sample
-from ebsdarchive.neural.field import FieldTensors
+from ebsdarchive.neural.coded import CodedField, decode_field, encode_field
+from ebsdarchive.neural.field import FieldTensors, Network
 from ebsdarchive.neural.options import (
     FitOptions,
     auto_learning_rate,
     auto_steps,
     auto_width,
+    parameters,
+    width_for,
 )
 from ebsdarchive.neural.pixels import detector_mask, pixel_weights, values_inside
+from ebsdarchive.neural.plan import Plan
 from ebsdarchive.neural.projection import Projection, coefficient_limit, project
-from ebsdarchive.neural.refine import (
-    FieldErrors,
-    measure_errors,
-    network_tensors,
-    refit_basis,
-    rounding_error,
-)
+from ebsdarchive.neural.quantise import choose_steps, normalised_outputs, rounded
+from ebsdarchive.neural.refine import FieldErrors, Refit, measure_errors, refit_basis
 from ebsdarchive.neural.sample import Sample, draw_sample, noise_variance
 from ebsdarchive.neural.schedule import TrainOptions
 from ebsdarchive.scan import ArrayPatterns, Scan
@@ -44,23 +45,31 @@ from ebsdarchive.scan import ArrayPatterns, Scan
 __all__ = ["FitOptions", "FitResult", "Progress", "fit_field"]
 
 Progress = Callable[[str, float, float, str], None]  # stage, done, total, note
+Arrays = tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]  # weights, biases
 
 HELD_BYTES = 256 << 20  # scans up to this size are read once and held
+DEPTH = 5
 TARGET_ATTEMPTS = 3
-TARGET_MARGIN = 1.01  # the network's coefficients are a little worse than the KLT's
+PROBES = 512  # patterns on which a step is tuned to a target
+ROUNDING_POINTS = 4096
+NEAR = 0.3  # a width is right if the best number of weights is within this part of it
+FIRST_SHARE = 0.25  # of the time for training, spent on a first network where a second may follow
 
 
 @dataclass(frozen=True)
 class FitResult:
     """A fitted field, what it loses, and how it was made.
 
-    `log` holds plain JSON values: seconds per stage, the rank rule's figures, training figures,
-    and notes for the user (a target that was not met, a collapsed and restarted run).
+    `coded` is what is stored, `tensors` what it decodes to. `log` holds plain JSON values: seconds
+    per stage, the rank rule's figures, training figures, and notes for the user (a target that was
+    not met, a collapsed and restarted run). `checkpoints` are files to remove once it is safe.
     """
 
+    coded: CodedField
     tensors: FieldTensors
     errors: FieldErrors
     log: dict[str, Any]
+    checkpoints: tuple[Path, ...] = ()
 
 
 def fit_field(
@@ -70,15 +79,16 @@ def fit_field(
     progress: Progress | None = None,
     checkpoint: Path | str | None = None,
 ) -> FitResult:
-    """Fit a neural field to a scan (TF-INR, arXiv:2606.10352), in coefficient space.
+    """Fit a neural field to a scan (TF-INR, arXiv:2606.10352), in coefficient space, and code it.
 
     Parameters
     ----------
     progress
-        Called as (stage, done, total, note); stages are sample, project, train, refit, measure.
+        Called as (stage, done, total, note); stages are sample, plan, project, train, refit, code
+        and measure.
     checkpoint
-        File that training leaves behind, interrupted or done, and that the same fit goes on from;
-        the caller removes it once the result is safe.
+        Training leaves files behind whose names begin so, interrupted or done, and the same fit
+        goes on from there; the caller removes them once the result is safe.
 
     Raises
     ------
@@ -88,18 +98,6 @@ def fit_field(
         If an option makes no sense.
     """
     return _Fit(scan, options or FitOptions(), progress, checkpoint).run()
-
-
-def expected_mae(
-    sample: Sample, basis: Basis, ranks: list[int], patterns: int = 256
-) -> npt.NDArray[np.float64]:
-    """(len(ranks),) mean absolute error in counts of the KLT alone, over part of the sample."""
-    step = max(1, len(sample.patterns) // patterns)
-    inside = values_inside(sample.patterns[::step], basis.mask).astype(np.float32)
-    coefficients = basis.coefficients[::step]
-    return np.array(
-        [np.abs(basis.synthesise(coefficients[:, : r - 1]) - inside).mean() for r in ranks]
-    )
 
 
 class _Fit:
@@ -115,6 +113,7 @@ class _Fit:
         self.scan, self.options = scan, options
         self.report = progress
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.checkpoints: set[Path] = set()
         self.log: dict[str, Any] = {"seconds": {}, "notes": [], "seed": options.seed}
 
     def run(self) -> FitResult:
@@ -127,36 +126,38 @@ class _Fit:
             mask = detector_mask(sample, self.options.mask)
             weights = pixel_weights(sample, mask, self.options.band_weight)
             basis = self._basis(sample, mask, weights)
-            noise = noise_counts(sample, mask)
-            ranks = self._ranks(sample, basis, mask)
+            self.noise = noise_counts(sample, mask)
+        with self._stage("plan", 1.0):
+            plan = self._plan(sample, basis)
+            self.probe = _Probe.of(sample, mask)
             del sample
-        best: FitResult | None = None
-        for rank in ranks:
-            result = self._fit_rank(basis.truncate(rank - 1), noise)
-            if best is None or result.errors.mae_pct < best.errors.mae_pct:
-                best = result
-            target = self.options.target_mae_pct
-            if target is None or result.errors.mae_pct <= target:
-                return result
-        assert best is not None  # `_ranks` is never empty
-        self.log["target_met"] = False
-        self.log["notes"].append(
-            f"target MAE of {self.options.target_mae_pct:g} % not met: "
-            f"best is {best.errors.mae_pct:.4g} % at rank {best.tensors.rank}"
-        )
-        return replace(best, log={**best.log, "target_met": False, "notes": self.log["notes"]})
+        result = self._attempt(basis, plan)
+        for _ in range(TARGET_ATTEMPTS - 1):
+            if self.log.get("target_met", True):
+                break
+            plan = Plan(min(round(1.3 * plan.rank), len(basis.variances) + 1), plan.step * 0.8)
+            again = self._attempt(basis, plan, wider=1.4)
+            if again.errors.mae_pct < result.errors.mae_pct:
+                result = again
+        if not self.log.get("target_met", True):
+            self.log["notes"].append(
+                f"target MAE of {self.options.target_mae_pct:g} % not met: best is "
+                f"{result.errors.mae_pct:.4g} % at rank {result.tensors.rank}"
+            )
+        return replace(result, log=self.log, checkpoints=tuple(sorted(self.checkpoints)))
 
     def _basis(
         self, sample: Sample, mask: npt.NDArray[np.bool_], weights: npt.NDArray[np.float32]
     ) -> Basis:
         """As many components as were asked for, or as the rank rule and the memory allow."""
-        limit = min(RANK_LIMIT, coefficient_limit(self.scan.grid.size))
+        n = self.scan.grid.size
+        limit = min(RANK_LIMIT, coefficient_limit(n))
         rank = self.options.rank
         if isinstance(rank, int):
-            if rank - 1 > coefficient_limit(self.scan.grid.size):
+            if rank - 1 > coefficient_limit(n):
                 raise FitError(
-                    f"rank: expected at most {coefficient_limit(self.scan.grid.size) + 1} for "
-                    f"{self.scan.grid.size} points, found {rank}"
+                    f"rank: expected at most {coefficient_limit(n) + 1} for {n} points, "
+                    f"found {rank}"
                 )
             return klt_of_sample(sample, mask, weights, rank - 1, self.options.seed)
         some = min(limit, 128 if self.options.target_mae_pct is None else 512)
@@ -165,96 +166,195 @@ class _Fit:
             basis = klt_of_sample(sample, mask, weights, limit, self.options.seed)
         return basis
 
-    def _ranks(self, sample: Sample, basis: Basis, mask: npt.NDArray[np.bool_]) -> list[int]:
-        """Ranks to try, in order: one, or for a target error some until it is met."""
-        most = len(basis.variances) + 1
-        options = self.options
+    def _plan(self, sample: Sample, basis: Basis) -> Plan:
+        """Rank, step and perhaps width for what was asked for."""
+        options, most = self.options, len(basis.variances) + 1
         if isinstance(options.rank, int):
             if most < options.rank:
                 self.log["notes"].append(
                     f"rank {options.rank} lowered to {most}: the patterns span no more"
                 )
-            return [most]
-        choice = choose_rank(basis, len(sample.pairs))
-        self.log["rank_rule"] = dict(vars(choice))
-        if options.target_mae_pct is None:
-            return [choice.rank]
-        self.log["target_met"] = True
-        candidates = sorted({1, most, *(round(1.25**i) for i in range(32) if 1.25**i < most)})
-        inside = values_inside(sample.patterns, mask)
-        span = float(inside.max()) - float(inside.min())
-        aim = options.target_mae_pct * span / 100 / TARGET_MARGIN
-        errors = expected_mae(sample, basis, candidates)
-        first = int(np.argmax(errors <= aim)) if (errors <= aim).any() else len(candidates) - 1
-        return candidates[first:][:: 2 if first + 4 < len(candidates) else 1][:TARGET_ATTEMPTS]
+            ranks = [most]
+        else:
+            choice = choose_rank(basis, len(sample.pairs))
+            self.log["rank_rule"] = dict(vars(choice))
+            ranks = [choice.rank]
+            if options.target_size_mb is not None:
+                ranks = sorted({max(1, round(choice.rank * part)) for part in (0.25, 0.5, 1)})
+            if options.target_mae_pct is not None:
+                ranks = sorted({1, most, *(round(1.25**i) for i in range(32) if 1.25**i < most)})
+        floors = planning.floors(sample, basis, ranks)
+        if options.target_size_mb is not None:
+            return planning.plan_for_size(basis, floors, 1e6 * options.target_size_mb)
+        if options.target_mae_pct is not None:
+            inside = values_inside(sample.patterns, basis.mask)
+            span = float(inside.max()) - float(inside.min())
+            goal = options.target_mae_pct * span / 100
+            able = [floor for floor in floors if floor.mae_counts < goal][:5]
+            plan = planning.plan_for_error(basis, able, goal, self.scan.grid.size)
+            return plan or planning.plan_for_loss(basis, floors[-1], 0.01)
+        return planning.plan_for_loss(basis, floors[-1], options.coding_loss_pct / 100)
 
-    def _fit_rank(self, basis: Basis, noise: float | None) -> FitResult:
-        """Project, train, refit and measure at the rank of `basis`."""
+    def _attempt(self, basis: Basis, plan: Plan, wider: float = 1.0) -> FitResult:
+        """Project, train, refit, code and measure at the rank of a plan."""
         n, options = self.scan.grid.size, self.options
+        basis = basis.truncate(plan.rank - 1)
         with self._stage("project", n) as tick:
             projection = project(self.scan, basis, tick)
-        weights: list[npt.NDArray] = []
-        biases: list[npt.NDArray] = []
+        quantised = None
         if len(projection.scale):
-            weights, biases = self._train(projection)
-        tensors = network_tensors(
-            weights, biases, projection.scale, projection.mean_pattern, basis.mask,
-            options.omega_0, options.omega_0,
-        )  # fmt: skip
+            quantised = self._network(projection, plan, wider)
+        network = None if quantised is None else self._evaluated(quantised)
         with self._stage("refit", n) as tick:
-            tensors = refit_basis(self.scan, tensors, tick)
+            refit = refit_basis(self.scan, network, projection.mean_pattern, basis.mask, tick)
+        with self._stage("code", 1.0):
+            coded, tensors = self._code(quantised, network, refit, basis.mask, plan, projection)
         with self._stage("measure", n) as tick:
-            errors = measure_errors(self.scan, tensors, projection.range_counts, noise, tick)
-        self.log["rounding_share"] = rounding_error(
-            tensors, weights, biases, self.scan, projection.residual_energy
-        )
+            errors = measure_errors(self.scan, tensors, projection.range_counts, self.noise, tick)
+        if options.target_mae_pct is not None:
+            self.log["target_met"] = errors.mae_pct <= options.target_mae_pct
         self.log["residual_energy"] = projection.residual_energy
         self.log["signal_energy"] = projection.signal_energy
-        self.log["rank"], self.log["bytes"] = tensors.rank, tensors.nbytes
-        return FitResult(tensors, errors, {**self.log, "seconds": dict(self.log["seconds"])})
+        self.log["rank"], self.log["bytes"] = tensors.rank, coded.nbytes
+        return FitResult(coded, tensors, errors, self.log)
 
-    def _train(self, projection: Projection) -> tuple[list[npt.NDArray], list[npt.NDArray]]:
-        """Weights and biases of the network, float32."""
+    def _network(self, projection: Projection, plan: Plan, wider: float) -> QuantisedNetwork:
+        """A network of the right width, trained and rounded."""
+        weights, biases = self._trained(projection, plan, wider)
+        grid, omegas = self.scan.grid, (self.options.omega_0, self.options.omega_0)
+        spread = np.arange(0, grid.size, max(1, grid.size // ROUNDING_POINTS))
+        xy = grid.normalise(grid.positions_at(spread))
+        exact = Network(weights, biases, *omegas)
+        energy = projection.scale.astype(np.float64) ** 2 * exact(xy).std(axis=0) ** 2
+        weights, biases = normalised_outputs(weights, biases, exact, xy)
+        count = sum(a.size for a in (*weights, *biases))
+        allowed = count * plan.step**2 / 12
+        steps = choose_steps(weights, biases, omegas, xy, energy, allowed, self.options.seed)
+        return rounded(weights, biases, steps)
+
+    def _evaluated(self, quantised: QuantisedNetwork) -> Network:
+        return Network(*quantised.arrays(), self.options.omega_0, self.options.omega_0)
+
+    def _trained(self, projection: Projection, plan: Plan, wider: float) -> Arrays:
+        """The network whose width pays best, out of a few that are trained."""
+        n, outputs, options = self.scan.grid.size, len(projection.scale), self.options
+        if isinstance(options.width, int):
+            return self._train(projection, options.width, options.time_s)[0]
+        if plan.width is not None:
+            return self._train(projection, plan.width, options.time_s)[0]
+        width = auto_width(n, outputs + 1)
+        time_s = None if options.time_s is None else FIRST_SHARE * options.time_s
+        measured: list[tuple[float, float]] = []
+        tried: dict[int, tuple[float, Arrays]] = {}
+        price = planning.PRICE * plan.step**2 * planning.BITS_PER_WEIGHT
+        for _ in range(2 if options.time_s else 3):
+            arrays, error = self._train(projection, width, time_s)
+            count = parameters(width, DEPTH, outputs)
+            measured.append((count, error))
+            tried[width] = (error + price * count, arrays)
+            best = wider * planning.best_parameters(measured, plan.step)
+            best = min(max(best, count / 6), count * 6)
+            next_width = width_for(best, DEPTH, outputs)
+            time_s = None if options.time_s is None else (1 - FIRST_SHARE) * options.time_s
+            if next_width in tried or abs(best / count - 1) < NEAR:
+                break
+            width = next_width
+        self.log["widths"] = sorted(tried)
+        if wider > 1:
+            return tried[max(tried)][1]
+        return min(tried.values(), key=lambda entry: entry[0])[1]
+
+    def _train(
+        self, projection: Projection, width: int, time_s: float | None
+    ) -> tuple[Arrays, float]:
+        """Weights and biases of a network, and its squared error of a pattern, counts squared."""
         # spinning OpenMP threads make a step 60 times slower where another program uses a core
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from ebsdarchive.neural.siren import SirenConfig
         from ebsdarchive.neural.training import train
 
         options, n = self.options, self.scan.grid.size
-        components = len(projection.scale)
-        width = options.width
-        if not isinstance(width, int):
-            width = auto_width(n, components + 1)
         config = SirenConfig(
-            width, components, omega_first=options.omega_0, omega_hidden=options.omega_0
-        )
+            width, len(projection.scale), DEPTH,
+            omega_first=options.omega_0, omega_hidden=options.omega_0,
+        )  # fmt: skip
         rate = options.learning_rate
         how = TrainOptions(
             learning_rate=auto_learning_rate(width) if isinstance(rate, str) else rate,
-            steps=auto_steps(n), time_s=options.time_s,
+            steps=auto_steps(n), time_s=time_s,
             seed=options.seed, device=options.device,
         )  # fmt: skip
         share = projection.residual_energy / max(projection.signal_energy, 1e-30)
         xy = self.scan.grid.normalise(self.scan.grid.positions())
+        path = None
+        if self.checkpoint is not None:
+            path = self.checkpoint.with_name(f"{self.checkpoint.name}.{width}.npz")
+            self.checkpoints.add(path)
         with self._stage("train", 1.0) as tick:
             trained = train(
-                xy, projection.targets, projection.scale, config, how, share, tick,
-                self.checkpoint,
-            )  # fmt: skip
+                xy, projection.targets, projection.scale, config, how, share, tick, path
+            )
         self.log["notes"] += trained.notes
-        self.log["training"] = {
-            "width": width,
-            "steps": trained.steps,
-            "seconds": trained.seconds,
-            "loss": trained.loss,
-            "explained_variance": 1 - trained.loss,
-            "restarts": trained.restarts,
-            "learning_rate": trained.learning_rate,
-            "device": trained.device,
-            "stopped": trained.stopped,
-            "history": trained.history,
-        }
-        return list(trained.weights), list(trained.biases)
+        self.log.setdefault("training", []).append(
+            {
+                "width": width,
+                "steps": trained.steps,
+                "seconds": trained.seconds,
+                "explained_variance": 1 - trained.loss,
+                "restarts": trained.restarts,
+                "learning_rate": trained.learning_rate,
+                "device": trained.device,
+                "stopped": trained.stopped,
+            }
+        )
+        error = trained.loss * projection.signal_energy
+        return (list(trained.weights), list(trained.biases)), error
+
+    def _code(
+        self,
+        quantised: QuantisedNetwork | None,
+        network: Network | None,
+        refit: Refit,
+        mask: npt.NDArray[np.bool_],
+        plan: Plan,
+        projection: Projection,
+    ) -> tuple[CodedField, FieldTensors]:
+        """The field in bytes, at the step that the target asks for, and what it decodes to."""
+        options, shape = self.options, (int(mask.shape[0]), int(mask.shape[1]))
+        found: dict[float, tuple[CodedField, FieldTensors]] = {}
+
+        def coded_at(step: float) -> tuple[CodedField, FieldTensors]:
+            if step not in found:
+                found.clear()
+                coded = encode_field(
+                    quantised, refit.basis, refit.mean_pattern, mask, step,
+                    options.omega_0, options.omega_0,
+                )  # fmt: skip
+                found[step] = (coded, decode_field(coded, shape))
+            return found[step]
+
+        def added(step: float) -> float:
+            tensors = coded_at(step)[1]
+            return refit.added(tensors.basis, tensors.mean_pattern, mask)
+
+        if options.target_size_mb is not None:
+            step = planning.solve_step(
+                lambda step: float(coded_at(step)[0].nbytes),
+                1e6 * options.target_size_mb, plan.step, planning.SIZE_SLOPE,
+            )  # fmt: skip
+        elif options.target_mae_pct is not None:
+            low, high = projection.range_counts
+            goal = options.target_mae_pct * (high - low) / 100 * 0.999
+            exact = self.probe.mae(network, refit.basis, refit.mean_pattern[mask], self.scan)
+            rise = ((goal / exact) ** 2 - 1) * refit.residual_energy if exact > 0 else 0.0
+            least = 0.01 * refit.residual_energy
+            step = planning.solve_step(added, max(rise, least), plan.step, planning.ERROR_SLOPE)
+        else:
+            loss = options.coding_loss_pct / 100
+            rise = planning.allowed_energy(loss, refit.residual_energy, refit.mean_pattern)
+            step = planning.solve_step(added, rise, plan.step, planning.ERROR_SLOPE)
+        self.log["step_counts"] = step
+        return coded_at(step)
 
     @contextmanager
     def _stage(self, name: str, total: float) -> Iterator[Callable[..., None]]:
@@ -270,6 +370,33 @@ class _Fit:
         tick(total)
         seconds = self.log["seconds"]
         seconds[name] = seconds.get(name, 0.0) + time.monotonic() - started
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Some patterns to tune on: indices (k,) and values (k, m) inside the mask."""
+
+    indices: npt.NDArray[np.int64]
+    inside: npt.NDArray
+
+    @classmethod
+    def of(cls, sample: Sample, mask: npt.NDArray[np.bool_]) -> _Probe:
+        step = max(1, len(sample.patterns) // PROBES)
+        return cls(sample.indices[::step], values_inside(sample.patterns[::step], mask))
+
+    def mae(
+        self,
+        network: Network | None,
+        basis: npt.NDArray[np.float32],
+        mean: npt.NDArray[np.float32],
+        scan: Scan,
+    ) -> float:
+        """Mean absolute error in counts of network, basis (c, m) and mean (m,)."""
+        decoded = np.repeat(mean[None], len(self.indices), axis=0)
+        if network is not None:
+            xy = scan.grid.normalise(scan.grid.positions_at(self.indices))
+            decoded += network(xy) @ basis
+        return float(np.abs(decoded - self.inside).mean(dtype=np.float64))
 
 
 def noise_counts(sample: Sample, mask: npt.NDArray[np.bool_], pixels: int = 1024) -> float | None:

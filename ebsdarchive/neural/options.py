@@ -9,7 +9,14 @@ import numpy.typing as npt
 
 from ebsdarchive.errors import ArgumentError
 
-__all__ = ["FitOptions", "auto_learning_rate", "auto_steps", "auto_width"]
+__all__ = [
+    "FitOptions",
+    "auto_learning_rate",
+    "auto_steps",
+    "auto_width",
+    "parameters",
+    "width_for",
+]
 
 
 @dataclass(frozen=True)
@@ -24,8 +31,11 @@ class FitOptions:
     width
         Width of the sine layers, or "auto": by the number of points and the rank.
     target_mae_pct
-        Instead of `rank`: the smallest rank expected to meet this map-averaged MAE in percent of
-        the full range.
+        The smallest field with this map-averaged MAE in percent of the full range.
+    target_size_mb
+        The best field whose streams take no more than this, in units of 1,000,000 bytes.
+    coding_loss_pct
+        By how much coding may raise the mean error, in percent of it; ignored with a target.
     time_s
         Seconds to train; by default a schedule of a few thousand steps that stops early.
     band_weight
@@ -43,6 +53,8 @@ class FitOptions:
     rank: int | str = "auto"
     width: int | str = "auto"
     target_mae_pct: float | None = None
+    target_size_mb: float | None = None
+    coding_loss_pct: float = 1.5
     time_s: float | None = None
     band_weight: float = 2.0
     mask: str | npt.NDArray = "auto"
@@ -59,7 +71,10 @@ class FitOptions:
                 raise ArgumentError(
                     f"{name}: expected auto or a whole number of at least 1, found {value!r}"
                 )
-        for name in ("target_mae_pct", "time_s", "band_weight", "omega_0", "learning_rate"):
+        for name in (
+            "target_mae_pct", "target_size_mb", "coding_loss_pct", "time_s", "band_weight",
+            "omega_0", "learning_rate",
+        ):  # fmt: skip
             number = getattr(self, name)
             if name == "learning_rate" and number == "auto":
                 continue
@@ -67,16 +82,33 @@ class FitOptions:
                 raise ArgumentError(f"{name}: expected a positive number, found {number!r}")
             if number is not None and not (np.isfinite(number) and number > 0):
                 raise ArgumentError(f"{name}: expected a positive number, found {number!r}")
-        if self.rank != "auto" and self.target_mae_pct is not None:
-            raise ArgumentError("rank: expected rank or target MAE, found both")
+        if self.target_size_mb is not None and self.target_mae_pct is not None:
+            raise ArgumentError("target: expected a target MAE or a target size, found both")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ArgumentError(f"device: expected auto, cpu or cuda, found {self.device!r}")
 
 
 def auto_width(n: int, rank: int) -> int:
-    """Width of the sine layers: 64 for 1,600 points, 144 for 40,000; at least a quarter of rank."""
-    width = max(64 * (n / 1600) ** 0.25, rank / 4)
-    return int(np.clip(16 * round(width / 16), 32, 512))
+    """Width to begin with: 32 for 1,600 points, 112 for 40,000; at least a sixth of the rank."""
+    width = max(32 * (n / 1600) ** 0.39, rank / 6)
+    return whole_width(width)
+
+
+def whole_width(width: float) -> int:
+    """The nearest multiple of 8 within 16 … 512."""
+    return int(np.clip(8 * round(width / 8), 16, 512))
+
+
+def parameters(width: float, depth: int, outputs: int) -> float:
+    """Weights and biases of a network of `depth` sine layers and a linear one."""
+    return 3 * width + (depth - 1) * (width + 1) * width + (width + 1) * outputs
+
+
+def width_for(count: float, depth: int, outputs: int) -> int:
+    """The width at which a network has about `count` weights and biases."""
+    linear, square = 3 + (depth - 1) + outputs, depth - 1
+    root = np.sqrt(linear**2 + 4 * square * max(count - outputs, 1))
+    return whole_width((root - linear) / (2 * square) if square else count / linear)
 
 
 def auto_steps(n: int) -> int:

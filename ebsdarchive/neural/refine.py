@@ -1,20 +1,54 @@
-"""From a trained network to a stored field: rounding, the closed-form basis, measured errors."""
+"""From a quantised network to a stored field: the closed-form basis, its step, measured errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.neural.field import Field, FieldTensors
+from ebsdarchive.neural.field import Field, FieldTensors, Network
 from ebsdarchive.neural.pixels import values_inside
 from ebsdarchive.scan import Scan
 
-__all__ = ["FieldErrors", "measure_errors", "network_tensors", "refit_basis", "rounding_error"]
+__all__ = ["FieldErrors", "Refit", "measure_errors", "refit_basis"]
 
 RIDGE = 1e-7
+PERCENTILES = (5, 25, 50, 75, 95, 99)
+WORST = 10
+
+
+@dataclass(frozen=True)
+class Refit:
+    """The least-squares basis for a network, and what it leaves.
+
+    Parameters
+    ----------
+    basis
+        (rank - 1, m) float32, counts per unit of a coefficient.
+    mean_pattern
+        (sy, sx) float32, counts.
+    normal
+        (rank, rank) mean of a'a, a being 1 and the coefficients of a point: an error d (rank,) of
+        basis and mean at a pixel adds d' normal d to the squared error there.
+    residual_energy
+        Mean over points of the squared error of a pattern, counts squared.
+    """
+
+    basis: npt.NDArray[np.float32]
+    mean_pattern: npt.NDArray[np.float32]
+    normal: npt.NDArray[np.float64]
+    residual_energy: float
+
+    def added(
+        self, basis: npt.NDArray, mean_pattern: npt.NDArray, mask: npt.NDArray[np.bool_]
+    ) -> float:
+        """Squared error of a pattern that another basis and mean pattern add to the residual's."""
+        change = np.empty((len(basis) + 1, basis.shape[1]))
+        change[0] = (mean_pattern - self.mean_pattern)[mask]
+        change[1:] = basis - self.basis
+        return float(np.einsum("ip,ip->", change, self.normal @ change))
 
 
 @dataclass(frozen=True)
@@ -31,6 +65,10 @@ class FieldErrors:
         Lowest and highest count of the scan inside the mask.
     worst_index, worst_mae_counts
         The point with the largest mean absolute error.
+    percentiles
+        {percent: mean absolute error in counts that this part of the points stays below}.
+    worst
+        (k, 2) indices and mean absolute errors of the worst points.
     point_mae
         (n,) float32, counts.
     noise_counts
@@ -44,84 +82,53 @@ class FieldErrors:
     range_counts: tuple[float, float]
     worst_index: int
     worst_mae_counts: float
+    percentiles: dict[int, float]
+    worst: list[tuple[int, float]]
     point_mae: npt.NDArray[np.float32]
     noise_counts: float | None
 
 
-def network_tensors(
-    weights: Sequence[npt.NDArray],
-    biases: Sequence[npt.NDArray],
-    scale: npt.NDArray[np.float32],
+def refit_basis(
+    scan: Scan,
+    network: Network | None,
     mean_pattern: npt.NDArray[np.float32],
     mask: npt.NDArray[np.bool_],
-    omega_first: float,
-    omega_hidden: float,
-    dtype: type[np.floating] = np.float16,
-) -> FieldTensors:
-    """A field with its network rounded to `dtype`, and a basis of zeros that `refit_basis` fills.
-
-    Outputs of the network stand for coefficients over `scale` (rank - 1,).
-    """
-    components, m = len(scale), int(mask.sum())
-    config = {
-        "rank": components + 1,
-        "width": len(biases[0]) if len(biases) else 0,
-        "depth": max(len(weights) - 1, 0),
-        "activation": "sine",
-        "omega_first": float(omega_first),
-        "omega_hidden": float(omega_hidden),
-        "network_dtype": np.dtype(dtype).name,
-        "basis_dtype": np.dtype(dtype).name,
-        "mean_dtype": "float32",
-    }
-    return FieldTensors(
-        config=config,
-        weights=[np.asarray(weight).astype(dtype) for weight in weights],
-        biases=[np.asarray(bias).astype(dtype) for bias in biases],
-        basis=np.zeros((components, m), dtype=dtype),
-        basis_scale=np.ones(components, dtype=np.float32),
-        coefficient_scale=np.asarray(scale, dtype=np.float32),
-        mean_pattern=np.asarray(mean_pattern, dtype=np.float32),
-        mask=mask,
-    )
-
-
-def refit_basis(
-    scan: Scan, tensors: FieldTensors, progress: Callable[[float], None]
-) -> FieldTensors:
-    """The field with the least-squares basis and mean pattern for its coefficients.
+    progress: Callable[[float], None],
+) -> Refit:
+    """The least-squares basis and mean pattern for the coefficients of a network.
 
     One pass over all patterns accumulates A'A and A'I. Pixels separate, so that weights of pixels
     in the loss cancel; a ridge of 1e-7 keeps coefficients that are nearly dependent in bounds.
+
+    Parameters
+    ----------
+    network
+        None at rank 1.
+    mean_pattern
+        (sy, sx) counts, near the mean of the scan.
     """
-    mask, mean = tensors.mask, tensors.mean_pattern
-    field = Field(tensors, scan.grid)
-    scale = np.append(np.float32(1), tensors.coefficient_scale)
-    c = tensors.rank
+    c = 1 if network is None else network.outputs + 1
     normal = np.zeros((c, c))
     moment = np.zeros((c, int(mask.sum())), dtype=np.float32)
+    energy = 0.0
     for start, stop, patterns in scan.blocks():
         a = np.ones((stop - start, c), dtype=np.float32)
-        a[:, 1:] = field.coefficients(scan.grid.positions_of(start, stop))
-        a /= scale
+        if network is not None:
+            a[:, 1:] = network(scan.grid.normalise(scan.grid.positions_of(start, stop)))
         normal += a.T.astype(np.float64) @ a
         change = values_inside(patterns, mask).astype(np.float32)
-        change -= mean[mask]
+        change -= mean_pattern[mask]
+        energy += float(np.einsum("ij,ij->", change, change, dtype=np.float64))
         moment += a.T @ change
         progress(stop)
-    normal[np.diag_indices(c)] += RIDGE * np.trace(normal) / c
-    solved = np.linalg.solve(normal, moment.astype(np.float64))
-    basis = solved[1:] / tensors.coefficient_scale[:, None]
-    mean = mean.copy()
+    ridged = normal + RIDGE * np.trace(normal) / c * np.eye(c)
+    solved = np.linalg.solve(ridged, moment.astype(np.float64))
+    held = 2 * float(np.einsum("ip,ip->", solved, moment, dtype=np.float64))
+    held -= float(np.einsum("ip,ip->", solved, normal @ solved))
+    mean = mean_pattern.copy()
     mean[mask] += solved[0].astype(np.float32)
-    largest = np.abs(basis).max(axis=1, initial=0.0)
-    basis_scale = np.where(largest > 0, largest, 1.0).astype(np.float32)
-    return replace(
-        tensors,
-        basis=(basis / basis_scale[:, None]).astype(tensors.basis.dtype),
-        basis_scale=basis_scale,
-        mean_pattern=mean,
-    )
+    n = scan.grid.size
+    return Refit(solved[1:].astype(np.float32), mean, normal / n, max(energy - held, 0.0) / n)
 
 
 def measure_errors(
@@ -144,35 +151,18 @@ def measure_errors(
         progress(stop)
     mae = float(point_mae.mean(dtype=np.float64))
     span = range_counts[1] - range_counts[0]
-    worst = int(np.argmax(point_mae))
+    order = np.argsort(point_mae, kind="stable")[::-1][:WORST]
+    worst = int(order[0])
+    spread = np.percentile(point_mae, PERCENTILES)
     return FieldErrors(
         mae_counts=mae,
         mae_pct=100 * mae / span if span > 0 else 0.0,
-        rmse_counts=float(np.sqrt(squares / scan.grid.size / tensors.basis.shape[1])),
+        rmse_counts=float(np.sqrt(squares / scan.grid.size / int(tensors.mask.sum()))),
         range_counts=range_counts,
         worst_index=worst,
         worst_mae_counts=float(point_mae[worst]),
+        percentiles=dict(zip(PERCENTILES, map(float, spread), strict=True)),
+        worst=[(int(i), float(point_mae[i])) for i in order],
         point_mae=point_mae,
         noise_counts=noise_counts,
     )
-
-
-def rounding_error(
-    stored: FieldTensors,
-    weights: Sequence[npt.NDArray],
-    biases: Sequence[npt.NDArray],
-    scan: Scan,
-    residual_energy: float,
-    points: int = 4096,
-) -> float:
-    """What rounding the network adds to the error, relative to what the basis leaves.
-
-    Mean over up to `points` points of ||A_stored - A||^2, over `residual_energy` (both counts
-    squared). Half of it is, for small values, the relative rise of the mean absolute error.
-    """
-    exact = replace(stored, weights=list(weights), biases=list(biases))
-    step = max(1, scan.grid.size // points)
-    xy = scan.grid.positions()[::step]
-    change = Field(exact, scan.grid).coefficients(xy) - Field(stored, scan.grid).coefficients(xy)
-    added = float(np.mean(np.sum(change.astype(np.float64) ** 2, axis=1)))
-    return added / residual_energy if residual_energy > 0 else 0.0

@@ -1,4 +1,7 @@
-"""The neural layer in the archive: from tensors to the node ``neural``, and back to patterns."""
+"""The neural layer in the archive: from a coded field to the node ``neural``, and back to patterns.
+
+Layers are written in encoding 2.0; 1.0, whose arrays were float16, is read.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,26 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.file import archive_group, readable
-from ebsdarchive.archive.nodes import attributes_of, container, new_node, read_array, require_kind
+from ebsdarchive.archive.nodes import attribute, attributes_of, new_node, read_array, require_kind
 from ebsdarchive.archive.store import open_for_reading
+from ebsdarchive.errors import CorruptionError
+from ebsdarchive.neural.coded import CodedField, decode_field
 from ebsdarchive.neural.field import Field, FieldPatterns, FieldTensors
+from ebsdarchive.neural.refine import FieldErrors
 
 __all__ = ["read_field", "read_field_patterns", "write_field"]
 
 
 def write_field(
     archive: h5py.Group,
-    tensors: FieldTensors,
-    errors: Any,
+    coded: CodedField,
+    errors: FieldErrors,
     *,
+    rank: int,
     raw_sha256: str,
     config: dict[str, Any],
 ) -> str:
@@ -30,7 +38,7 @@ def write_field(
     Parameters
     ----------
     errors
-        `ebsdarchive.neural.errors.FieldErrors`, measured with these very tensors.
+        Measured with what these very bytes decode to.
     raw_sha256
         Digest of the raw patterns that the field stands for.
     config
@@ -38,68 +46,85 @@ def write_field(
     """
     attributes = {
         "raw_sha256": raw_sha256,
-        "rank": len(tensors.basis) + 1,
+        "rank": rank,
         "config": json.dumps(config, sort_keys=True),
+        "omega_first": coded.omega_first,
+        "omega_hidden": coded.omega_hidden,
+        "outside_counts": coded.outside_counts,
         "mae_counts": errors.mae_counts,
         "mae_percent": errors.mae_pct,
         "rmse_counts": errors.rmse_counts,
         "noise_counts": errors.noise_counts,
         "range_min": errors.range_counts[0],
         "range_max": errors.range_counts[1],
-        "worst_point": errors.worst_index,
-        "worst_mae_counts": errors.worst_mae_counts,
+        "point_mae_percentiles": json.dumps(
+            {str(part): round(value, 3) for part, value in errors.percentiles.items()}
+        ),
+        "worst_points": json.dumps([[i, round(value, 3)] for i, value in errors.worst]),
     }
     datasets = {
-        "basis": tensors.basis,
-        "basis_scale": tensors.basis_scale,
-        "coefficient_scale": tensors.coefficient_scale,
-        "mean_pattern": tensors.mean_pattern,
-        "mask": tensors.mask.astype(np.uint8),
-        "point_mae": errors.point_mae,
+        name: np.frombuffer(getattr(coded, name), np.uint8)
+        for name in ("network", "images", "mask")
     }
-    with new_node(archive, "neural", "neural", attributes, datasets) as node:
-        if tensors.weights:
-            _write_network(node, tensors)
+    with new_node(archive, "neural", "coded-neural", attributes, datasets) as node:
+        pass
     return str(node.attrs["sha256"])
 
 
-def _write_network(node: h5py.Group, tensors: FieldTensors) -> None:
-    attributes = {
-        "depth": len(tensors.weights) - 1,
-        "omega_first": tensors.config["omega_first"],
-        "omega_hidden": tensors.config["omega_hidden"],
-    }
-    with new_node(node, "network", "sine-network", attributes) as network:
-        layers = container(network, "layers")
-        for i, (weight, bias) in enumerate(zip(tensors.weights, tensors.biases, strict=True)):
-            with new_node(layers, str(i), "dense-layer", {}, {"weight": weight, "bias": bias}):
-                pass
-
-
 def read_field(path: str, node_name: str = "/archive/neural") -> Field:
-    """The neural field of an archive, ready to be asked for patterns anywhere in the scan."""
+    """The neural field of an archive, ready to be asked for patterns anywhere in the scan.
+
+    Raises
+    ------
+    CorruptionError
+        If the layer is damaged.
+    """
     with open_for_reading(path) as file, readable(file):
-        node = file[node_name]
-        require_kind(node, "neural")
-        weights, biases, network = [], [], {}
-        if "network" in node:
-            require_kind(node["network"], "sine-network")
-            network = attributes_of(node["network"])
-            for i in range(network["depth"] + 1):
-                layer = node["network/layers"][str(i)]
-                weights.append(read_array(layer["weight"]))
-                biases.append(read_array(layer["bias"]))
-        tensors = FieldTensors(
-            config={key: network[key] for key in ("omega_first", "omega_hidden") if network},
-            weights=weights,
-            biases=biases,
-            basis=read_array(node["basis"]),
-            basis_scale=read_array(node["basis_scale"]),
-            coefficient_scale=read_array(node["coefficient_scale"]),
-            mean_pattern=read_array(node["mean_pattern"]),
-            mask=read_array(node["mask"]).astype(bool),
+        node, archive = file[node_name], archive_group(file)
+        grid = read_grid(archive)
+        if attribute(node, "encoding-version", "none") == "1.0":
+            return Field(_read_arrays(node), grid)
+        require_kind(node, "coded-neural")
+        said, scan = attributes_of(node), attributes_of(archive["scan"])
+        coded = CodedField(
+            network=read_array(node["network"]).tobytes(),
+            images=read_array(node["images"]).tobytes(),
+            mask=read_array(node["mask"]).tobytes(),
+            omega_first=said["omega_first"],
+            omega_hidden=said["omega_hidden"],
+            outside_counts=said["outside_counts"],
         )
-        return Field(tensors, read_grid(archive_group(file)))
+        shape = int(scan["sy"]), int(scan["sx"])
+    try:
+        return Field(decode_field(coded, shape), grid)
+    except CorruptionError as error:
+        raise CorruptionError(f"{path}: {node_name}: {error}; the layer is damaged") from error
+
+
+def _read_arrays(node: h5py.Group) -> FieldTensors:
+    """The tensors of a node of encoding 1.0."""
+    require_kind(node, "neural")
+    weights: list[npt.NDArray] = []
+    biases: list[npt.NDArray] = []
+    omegas = (1.0, 1.0)
+    if "network" in node:
+        require_kind(node["network"], "sine-network")
+        network = attributes_of(node["network"])
+        omegas = network["omega_first"], network["omega_hidden"]
+        for i in range(network["depth"] + 1):
+            layer = node["network/layers"][str(i)]
+            weights.append(read_array(layer["weight"]).astype(np.float32))
+            biases.append(read_array(layer["bias"]).astype(np.float32))
+    scale = read_array(node["basis_scale"]) * read_array(node["coefficient_scale"])
+    return FieldTensors(
+        weights=weights,
+        biases=biases,
+        omega_first=omegas[0],
+        omega_hidden=omegas[1],
+        basis=read_array(node["basis"]).astype(np.float32) * scale[:, None],
+        mean_pattern=read_array(node["mean_pattern"]),
+        mask=read_array(node["mask"]).astype(bool),
+    )
 
 
 def read_field_patterns(path: str, node_name: str) -> FieldPatterns:

@@ -11,13 +11,17 @@ import h5py
 
 from ebsdarchive.archive import provenance
 from ebsdarchive.archive.file import open_archive
+from ebsdarchive.archive.layers import write_map
 from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.archive.nodes import stored_bytes
 from ebsdarchive.errors import MissingLayerError
+from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Scan
 from ebsdarchive.verbs.progress import Progress, silent, stage
 
-__all__ = ["FitSummary", "NeuralOptions", "fit"]
+__all__ = ["ERROR_MAP", "FitSummary", "NeuralOptions", "fit"]
+
+ERROR_MAP = "maps/neural_error"
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class NeuralOptions:
     rank: int | Literal["auto"] = "auto"
     width: int | Literal["auto"] = "auto"
     target_mae_pct: float | None = None
+    target_size_mb: float | None = None
+    coding_loss_pct: float = 1.5
     time_s: float | None = None
     band_weight: float = 2.0
     mask: str = "auto"
@@ -92,11 +98,11 @@ def add_field(
 ) -> FitSummary:
     """Fit to the patterns of `scan`, which are the archive's raw patterns, and add the layer."""
     sha256 = open_archive(path).raw_sha256
-    result, checkpoint = _fit(scan, options, path, progress)
-    with adding_layers(path, ["neural"], stage(progress, "reading back")) as file:
-        summary = _write(file["archive"], result, sha256, options, activity)
+    result = _fit(scan, options, path, progress)
+    with adding_layers(path, ["neural", ERROR_MAP], stage(progress, "reading back")) as file:
+        summary = _write(file["archive"], result, scan.grid, sha256, options, activity)
         provenance.record(file["archive"], activity)
-    checkpoint.unlink(missing_ok=True)
+    _remove_checkpoints(result)
     return summary
 
 
@@ -110,42 +116,55 @@ def fit_and_write(
     progress: Progress,
 ) -> FitSummary:
     """Fit and write into an archive that is being made; `path` is where it will be."""
-    result, checkpoint = _fit(scan, options, path, progress)
-    summary = _write(archive, result, sha256, options, activity)
-    checkpoint.unlink(missing_ok=True)
+    result = _fit(scan, options, path, progress)
+    summary = _write(archive, result, scan.grid, sha256, options, activity)
+    _remove_checkpoints(result)
     return summary
 
 
-def _fit(scan: Scan, options: NeuralOptions, path: Path, progress: Progress) -> tuple[Any, Path]:
+def _fit(scan: Scan, options: NeuralOptions, path: Path, progress: Progress) -> Any:
     from ebsdarchive.neural.fit import FitOptions, fit_field
 
-    checkpoint = path.with_name(f".{path.name}.fit.npz")
-    fit_options = FitOptions(**asdict(options))
-    return fit_field(scan, fit_options, progress=progress, checkpoint=checkpoint), checkpoint
+    checkpoint = path.with_name(f".{path.name}.fit")
+    return fit_field(scan, FitOptions(**asdict(options)), progress=progress, checkpoint=checkpoint)
+
+
+def _remove_checkpoints(result: Any) -> None:
+    for path in result.checkpoints:
+        path.unlink(missing_ok=True)
 
 
 def _write(
     archive: h5py.Group,
     result: Any,
+    grid: Grid,
     sha256: str,
     options: NeuralOptions,
     activity: provenance.Activity,
 ) -> FitSummary:
     from ebsdarchive.neural.storage import write_field
 
-    log = result.log
+    log, errors = result.log, result.errors
     digest = write_field(
         archive,
-        result.tensors,
-        result.errors,
+        result.coded,
+        errors,
+        rank=result.tensors.rank,
         raw_sha256=sha256,
-        config={"options": options.recorded(), "network": result.tensors.config, "log": log},
+        config={"options": options.recorded(), "log": log},
+    )
+    write_map(
+        archive,
+        ERROR_MAP.partition("/")[2],
+        grid.to_map(errors.point_mae),
+        long_name="mean absolute error of the neural layer",
+        units="counts",
+        derived_from=digest,
     )
     activity.generated["neural"] = digest
-    activity.device = log.get("training", {}).get("device", "cpu")
-    errors = result.errors
+    activity.device = log["training"][-1]["device"] if "training" in log else "cpu"
     return FitSummary(
-        rank=len(result.tensors.basis) + 1,
+        rank=result.tensors.rank,
         stored=stored_bytes(archive["neural"]),
         mae_counts=errors.mae_counts,
         mae_pct=errors.mae_pct,

@@ -1,0 +1,130 @@
+"""A field as it is stored: a coded network, coded images and a mask, as bytes.
+
+Owns what goes where in these bytes and how they become a field again, with numpy alone.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ebsdarchive.codecs.images import decode_images, encode_images
+from ebsdarchive.codecs.networks import QuantisedNetwork, decode_network, encode_network
+from ebsdarchive.errors import CorruptionError
+from ebsdarchive.neural.field import FieldTensors
+
+__all__ = ["CodedField", "decode_field", "encode_field"]
+
+
+@dataclass(frozen=True)
+class CodedField:
+    """A field in its stored form.
+
+    Parameters
+    ----------
+    network
+        Bytes of the network; empty at rank 1.
+    images
+        Bytes of the mean pattern and the basis patterns, in that order.
+    mask
+        Deflated bits of the mask, one for each pixel in C order; empty where it is full.
+    omega_first, omega_hidden
+        Frequency factors of the first and of the other sine layers.
+    outside_counts
+        What pixels outside the mask decode to.
+    """
+
+    network: bytes
+    images: bytes
+    mask: bytes
+    omega_first: float
+    omega_hidden: float
+    outside_counts: float
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all streams."""
+        return len(self.network) + len(self.images) + len(self.mask)
+
+
+def encode_field(
+    network: QuantisedNetwork | None,
+    basis: npt.NDArray[np.float32],
+    mean_pattern: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.bool_],
+    step: float,
+    omega_first: float,
+    omega_hidden: float,
+) -> CodedField:
+    """Code a field.
+
+    Parameters
+    ----------
+    network
+        With outputs of unit variance, so that all images may share one step; None at rank 1.
+    basis, mean_pattern, mask
+        As in `FieldTensors`.
+    step
+        Of the images, counts.
+    """
+    images = np.zeros((len(basis) + 1, *mask.shape), dtype=np.float32)
+    images[0] = mean_pattern
+    images[1:, mask] = basis
+    outside = mean_pattern[~mask]
+    return CodedField(
+        network=b"" if network is None else encode_network(network),
+        images=encode_images(images, mask, step),
+        mask=b"" if mask.all() else zlib.compress(np.packbits(mask).tobytes(), 9),
+        omega_first=float(omega_first),
+        omega_hidden=float(omega_hidden),
+        outside_counts=float(outside.mean()) if outside.size else 0.0,
+    )
+
+
+def decode_field(coded: CodedField, shape: tuple[int, int]) -> FieldTensors:
+    """The field that the bytes hold.
+
+    Parameters
+    ----------
+    shape
+        (sy, sx) of the scan's patterns.
+
+    Raises
+    ------
+    CorruptionError
+        If the bytes are damaged, or of patterns of another shape.
+    """
+    mask = _decode_mask(coded.mask, shape)
+    images = decode_images(coded.images)
+    if images.shape[1:] != shape or len(images) == 0:
+        raise CorruptionError(
+            f"coded images: expected a mean pattern of {shape} pixels, found {images.shape}"
+        )
+    weights: list[npt.NDArray[np.float32]] = []
+    biases: list[npt.NDArray[np.float32]] = []
+    if len(images) > 1:
+        weights, biases = decode_network(coded.network).arrays()
+        if len(biases[-1]) != len(images) - 1:
+            raise CorruptionError(
+                f"coded network: expected {len(images) - 1} outputs, found {len(biases[-1])}"
+            )
+    mean = np.where(mask, images[0], np.float32(coded.outside_counts))
+    basis = np.ascontiguousarray(images[1:, mask])
+    return FieldTensors(weights, biases, coded.omega_first, coded.omega_hidden, basis, mean, mask)
+
+
+def _decode_mask(data: bytes, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    size = shape[0] * shape[1]
+    if not data:
+        return np.ones(shape, dtype=bool)
+    inflater = zlib.decompressobj()
+    try:
+        bits = inflater.decompress(data, size)  # no more than there are pixels, eight times over
+    except zlib.error as error:
+        raise CorruptionError(f"mask: expected deflated bits, found damage ({error})") from error
+    if len(bits) != (size + 7) // 8 or not inflater.eof:
+        raise CorruptionError(f"mask: expected {size} bits, found {8 * len(bits)}")
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=size).reshape(shape).astype(bool)

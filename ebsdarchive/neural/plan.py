@@ -1,0 +1,209 @@
+"""How large a field must be: rank, step of the images and width, weighed against each other.
+
+Every bit should lower the error alike, wherever it is spent. At step d an image coefficient costs
+a bit for every 2 ln 2 d^2 / 12 of squared error that it saves; rounding a weight and widening the
+network are brought to the same price.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ebsdarchive.codecs.images import decode_images, encode_images
+from ebsdarchive.neural.basis import Basis
+from ebsdarchive.neural.options import auto_width, parameters, width_for
+from ebsdarchive.neural.pixels import values_inside
+from ebsdarchive.neural.sample import Sample
+
+__all__ = [
+    "BITS_PER_WEIGHT",
+    "Floor",
+    "Plan",
+    "allowed_energy",
+    "best_parameters",
+    "floors",
+    "plan_for_error",
+    "plan_for_loss",
+    "plan_for_size",
+    "solve_step",
+]
+
+BITS_PER_WEIGHT = 5.5
+PRICE = 2 * math.log(2) / 12  # squared error per bit, in squared steps
+ERROR_SLOPE, SIZE_SLOPE = 1.6, -0.75  # of log error and log bytes against log step
+IMAGE_SHARE = 0.6  # of the error to be given away, for images; the network has the rest
+IMAGE_BYTES = 0.72  # of a given size
+TRIALS = 8
+LEAST = 1e-6
+POWER = 1.7  # the network's error falls with this power of its size, before it is measured
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What the KLT alone leaves at a rank: mean absolute error, and squared error of a pattern."""
+
+    rank: int
+    mae_counts: float
+    energy: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A rank, the images' step in counts, and the width where it is settled already."""
+
+    rank: int
+    step: float
+    width: int | None = None
+    expected_bytes: float = 0.0
+
+
+def floors(sample: Sample, basis: Basis, ranks: list[int], patterns: int = 512) -> list[Floor]:
+    """The error of the KLT alone at some ranks, over part of the sample."""
+    step = max(1, len(sample.patterns) // patterns)
+    inside = values_inside(sample.patterns[::step], basis.mask).astype(np.float32)
+    coefficients = basis.coefficients[::step]
+    out = []
+    for rank in ranks:
+        error = basis.synthesise(coefficients[:, : rank - 1])
+        error -= inside
+        energy = float(np.einsum("ij,ij->", error, error, dtype=np.float64)) / len(error)
+        out.append(Floor(rank, float(np.abs(error).mean(dtype=np.float64)), energy))
+    return out
+
+
+def solve_step(measure: Callable[[float], float], goal: float, guess: float, slope: float) -> float:
+    """The step at which `measure` comes closest to `goal` without exceeding it.
+
+    Parameters
+    ----------
+    measure
+        Error or bytes as a function of the step.
+    slope
+        About d log(measure) / d log(step): positive for errors, negative for sizes.
+    """
+    step, good, bad = guess, None, None
+    for _ in range(TRIALS):
+        value = measure(step)
+        if value <= goal:
+            good = (step, value)
+            if value >= 0.97 * goal:
+                break
+        else:
+            bad = (step, value)
+        aim = math.log(max(0.985 * goal, 1e-30) / max(value, 1e-30))
+        if good and bad and good[1] > 0 and good[1] != bad[1]:
+            local = math.log(bad[1] / good[1]) / math.log(bad[0] / good[0])
+            aim = math.log(0.985 * goal / good[1]) / local if local * slope > 0 else 0.0
+            inside = sorted((0.0, math.log(bad[0] / good[0])))
+            shift = min(max(aim, inside[0] * 0.9), inside[1] * 0.9)
+            step = good[0] * math.exp(shift or (inside[0] + inside[1]) / 2)
+        else:
+            step *= math.exp(min(max(aim / slope, -2.5), 2.5))
+    return good[0] if good else step
+
+
+def klt_images(basis: Basis, rank: int) -> npt.NDArray[np.float32]:
+    """(rank, sy, sx) mean and basis patterns for coefficients of unit variance, counts."""
+    images = np.zeros((rank, *basis.mask.shape), dtype=np.float32)
+    images[0] = basis.mean
+    scale = np.sqrt(basis.variances[: rank - 1]).astype(np.float32)
+    images[1:, basis.mask] = basis.vectors[: rank - 1] * scale[:, None] / np.sqrt(basis.weights)
+    return images
+
+
+class _Trial:
+    """Codes the KLT's images at steps and remembers what that took."""
+
+    def __init__(self, basis: Basis, rank: int) -> None:
+        self.images, self.mask = klt_images(basis, rank), basis.mask
+        self.bytes = 0
+
+    def error(self, step: float) -> float:
+        """Squared error of a pattern that coding adds."""
+        data = encode_images(self.images, self.mask, step)
+        self.bytes = len(data)
+        change = (decode_images(data) - self.images)[:, self.mask]
+        return float(np.einsum("ij,ij->", change, change, dtype=np.float64))
+
+    def size(self, step: float) -> float:
+        """Bytes."""
+        return len(encode_images(self.images, self.mask, step))
+
+
+def allowed_energy(loss: float, energy: float, mean_pattern: npt.NDArray) -> float:
+    """Squared error by which coding may raise that of a pattern, `energy`: a part `loss` of its
+    root, and always what rounding the mean pattern to a millionth is."""
+    least = mean_pattern.size * (LEAST * float(np.abs(mean_pattern).max(initial=0.0))) ** 2
+    return max(((1 + loss) ** 2 - 1) * energy, least)
+
+
+def plan_for_loss(basis: Basis, floor: Floor, loss: float) -> Plan:
+    """A step at which coding raises the mean error by a part `loss` of it."""
+    allowed = allowed_energy(loss, floor.energy, basis.mean)
+    trial = _Trial(basis, floor.rank)
+    step = solve_step(trial.error, allowed, _guess(floor), ERROR_SLOPE)
+    return Plan(floor.rank, step)
+
+
+def plan_for_error(
+    basis: Basis, candidates: list[Floor], goal_counts: float, n: int
+) -> Plan | None:
+    """The rank and step expected to meet a mean error with the fewest bytes; None if none does."""
+    best: Plan | None = None
+    for floor in candidates:
+        allowed = IMAGE_SHARE * ((goal_counts / max(floor.mae_counts, 1e-30)) ** 2 - 1)
+        if allowed < 0.005:
+            continue
+        trial = _Trial(basis, floor.rank)
+        step = solve_step(trial.error, allowed * floor.energy, _guess(floor), ERROR_SLOPE)
+        network = parameters(auto_width(n, floor.rank), 5, floor.rank - 1) * BITS_PER_WEIGHT / 8
+        total = trial.size(step) + network
+        if best is None or total < best.expected_bytes:
+            best = Plan(floor.rank, step, expected_bytes=total)
+    return best
+
+
+def plan_for_size(basis: Basis, candidates: list[Floor], size: float) -> Plan:
+    """The rank, step and width that are expected to err least within `size` bytes."""
+    best, least = None, math.inf
+    for floor in candidates:
+        trial = _Trial(basis, floor.rank)
+        step = solve_step(trial.size, IMAGE_BYTES * size, _guess(floor), SIZE_SLOPE)
+        error = floor.energy + trial.error(step)
+        if error < least:
+            count = (1 - IMAGE_BYTES) * size * 8 / BITS_PER_WEIGHT
+            width = width_for(count, 5, max(floor.rank - 1, 1))
+            best, least = Plan(floor.rank, step, width, size), error
+    assert best is not None
+    return best
+
+
+def best_parameters(measured: list[tuple[float, float]], step: float) -> float:
+    """The number of weights at which a further one no longer pays for its bits.
+
+    Parameters
+    ----------
+    measured
+        (weights, squared error of a pattern) of networks that were trained.
+    step
+        Of the images, counts.
+    """
+    power = POWER
+    if len(measured) > 1:
+        (n0, d0), (n1, d1) = sorted(measured)[:2] if len(measured) == 2 else sorted(measured)[-2:]
+        if n1 > n0 and d0 > 0 and d1 > 0:
+            power = float(np.clip(math.log(d0 / d1) / math.log(n1 / n0), 0.5, 3.0))
+    count, error = measured[-1]
+    price = PRICE * step**2 * BITS_PER_WEIGHT
+    scale = power * max(error, 1e-30) / price
+    return count * (scale / count) ** (1 / (power + 1))
+
+
+def _guess(floor: Floor) -> float:
+    """A step to begin with: a seventh of the root mean square of what is left in a pixel."""
+    return max(math.sqrt(floor.energy) / 700, 1e-3)
