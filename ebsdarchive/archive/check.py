@@ -15,7 +15,7 @@ import h5py
 from ebsdarchive.archive.conformity import attribute, check_node
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.file import archive_group, readable
-from ebsdarchive.archive.layers import contents, read_contents
+from ebsdarchive.archive.layers import block_nodes, contents, read_contents
 from ebsdarchive.archive.nodes import node_digest
 from ebsdarchive.archive.raw import check_blocks
 from ebsdarchive.archive.store import open_for_reading
@@ -102,6 +102,11 @@ def check_archive(
         listed = _guarded(report.faults, "/archive/@contents", read_contents, archive)
         names = list(there | (listed or {}))
         report.layers = {name: [] for name in names if name.partition("/")[0] in _LAYERS}
+        nodes = {
+            name: _guarded(report.faults, f"/archive/{name}", block_nodes, archive, name) or []
+            for name in report.layers
+            if name in archive
+        }
         for fault in _guarded(report.faults, "/", check_schema, path) or []:
             _file_under(report, fault)
         for name in names:
@@ -112,8 +117,7 @@ def check_archive(
         report.faults += _guarded(report.faults, "/archive/views", check_views, file) or []
     if data:
         for name, faults in report.layers.items():
-            if name == "raw" or name.startswith("restored/"):
-                node = "/archive/raw" if name == "raw" else f"/archive/{name}/patterns"
+            for node in nodes.get(name, []):
                 faults += _guarded(faults, node, check_blocks, report.path, node, progress) or []
     return report
 

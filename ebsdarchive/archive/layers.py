@@ -28,6 +28,7 @@ from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Patterns
 
 __all__ = [
+    "block_nodes",
     "contents",
     "copy_layer",
     "layer_names",
@@ -141,6 +142,17 @@ def pattern_reader(archive: h5py.Group, name: str) -> Patterns:
     module, _, function = _PATTERN_READERS[encoding, version].partition(":")
     reader: Callable[[str, str], Patterns] = getattr(importlib.import_module(module), function)
     return reader(archive.file.filename, node.name)
+
+
+def block_nodes(archive: h5py.Group, name: str) -> list[str]:
+    """Paths of the nodes of a layer whose patterns carry digests by block."""
+    if name == "raw":
+        return ["/archive/raw"]
+    if name.startswith("restored/"):
+        return [f"/archive/{name}/patterns"]
+    if name == "neural" and "residual" in archive["neural"]:
+        return ["/archive/neural/residual/codes"]
+    return []
 
 
 def write_map(

@@ -51,7 +51,7 @@ def new_archive(
         Told (patterns, of all) during the read-back.
     """
     with (
-        replacing(path, force=force, check=_reading_back(["raw"], progress)) as temporary,
+        replacing(path, force=force, check=_reading_back(["raw", "neural"], progress)) as temporary,
         open_for_writing(temporary) as file,
     ):
         archive = file.create_group("archive")
@@ -135,12 +135,11 @@ def _reading_back(names: list[str], progress: Progress | None) -> Callable[[Path
     def check(path: Path) -> None:
         faults = check_structure(path)
         with open_for_reading(path) as file:
-            present = [name for name in names if name in file["archive"]]
-        for name in present:
-            if name == "raw":
-                faults += check_blocks(str(path), "/archive/raw", progress)
-            elif name.startswith("restored/"):
-                faults += check_blocks(str(path), f"/archive/{name}/patterns", progress)
+            archive = file["archive"]
+            present = [name for name in names if name in archive]
+            nodes = [node for name in present for node in layers.block_nodes(archive, name)]
+        for node in nodes:
+            faults += check_blocks(str(path), node, progress)
         if faults:
             raise CorruptionError(
                 f"{path}: expected to read back what was written, found {len(faults)} faults, "

@@ -131,6 +131,12 @@ def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Rise of the mean error that coding may cause, in % of it.",
             ),
             click.option(
+                "--max-error",
+                type=click.FloatRange(0),
+                metavar="COUNTS",
+                help="Also store what the field misses, so that no pixel errs more; 0: bit-exact.",
+            ),
+            click.option(
                 "--time",
                 "time_s",
                 type=click.FloatRange(0, min_open=True),
@@ -177,6 +183,7 @@ def pick_neural_options(values: dict[str, Any]) -> Any:
         target_mae_pct=values.pop("target_mae"),
         target_size_mb=values.pop("target_size"),
         coding_loss_pct=values.pop("coding_loss"),
+        max_error_counts=values.pop("max_error"),
         time_s=values.pop("time_s"),
         band_weight=values.pop("band_weight"),
         mask=values.pop("mask"),

@@ -31,8 +31,8 @@ class Steps:
 
     def scaled(self, factor: float) -> Steps:
         """All steps times a factor."""
-        factor = np.float32(factor)
-        return Steps(self.weights * factor, self.biases * factor, self.exponents)
+        by = np.float32(factor)
+        return Steps(self.weights * by, self.biases * by, self.exponents)
 
 
 def normalised_outputs(

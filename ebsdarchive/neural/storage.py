@@ -6,6 +6,8 @@ Layers are written in encoding 2.0; 1.0, whose arrays were float16, is read.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -15,13 +17,28 @@ import numpy.typing as npt
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.file import archive_group, readable
 from ebsdarchive.archive.nodes import attribute, attributes_of, new_node, read_array, require_kind
+from ebsdarchive.archive.raw import RawPatterns, write_raw
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.errors import CorruptionError
+from ebsdarchive.geometry import Grid
 from ebsdarchive.neural.coded import CodedField, decode_field
 from ebsdarchive.neural.field import Field, FieldPatterns, FieldTensors
 from ebsdarchive.neural.refine import FieldErrors
+from ebsdarchive.neural.residual import BoundedPatterns
+from ebsdarchive.scan import Patterns
 
-__all__ = ["read_field", "read_field_patterns", "write_field"]
+__all__ = ["Residual", "read_field", "read_field_patterns", "write_field"]
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A residual to be stored: its codes, and the error that it guarantees, in counts."""
+
+    codes: Patterns
+    grid: Grid
+    step: float
+    max_error: float
+    progress: Callable[[float, float], None] | None = None
 
 
 def write_field(
@@ -32,6 +49,7 @@ def write_field(
     rank: int,
     raw_sha256: str,
     config: dict[str, Any],
+    residual: Residual | None = None,
 ) -> str:
     """Write the layer ``neural``; returns its digest.
 
@@ -43,6 +61,8 @@ def write_field(
         Digest of the raw patterns that the field stands for.
     config
         Parameters and record of the fit, as plain JSON values.
+    residual
+        What to store of what the field misses, if anything.
     """
     attributes = {
         "raw_sha256": raw_sha256,
@@ -67,7 +87,10 @@ def write_field(
         for name in ("network", "images", "mask")
     }
     with new_node(archive, "neural", "coded-neural", attributes, datasets) as node:
-        pass
+        if residual is not None:
+            said = {"step_counts": residual.step, "max_error_counts": residual.max_error}
+            with new_node(node, "residual", "residual", said) as group:
+                write_raw(group, "codes", residual.codes, residual.grid, "auto", residual.progress)
     return str(node.attrs["sha256"])
 
 
@@ -127,6 +150,19 @@ def _read_arrays(node: h5py.Group) -> FieldTensors:
     )
 
 
-def read_field_patterns(path: str, node_name: str) -> FieldPatterns:
-    """The field's patterns at the points of the scan, as float32 counts."""
-    return FieldPatterns(read_field(path, node_name))
+def read_field_patterns(path: str, node_name: str) -> Patterns:
+    """The layer's patterns at the points of the scan, corrected by its residual if it has one.
+
+    They are float32 counts, or of the source's type where the residual makes them bit-exact.
+    """
+    field = FieldPatterns(read_field(path, node_name))
+    with open_for_reading(path) as file, readable(file):
+        residual = file[node_name].get("residual")
+        if residual is None:
+            return field
+        require_kind(residual, "residual")
+        said = attributes_of(residual)
+        dtype = str(attribute(archive_group(file)["scan"], "dtype"))
+    codes = RawPatterns(path, f"{node_name}/residual/codes")
+    exact = said["max_error_counts"] == 0
+    return BoundedPatterns(field, codes, said["step_counts"], dtype if exact else "float32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +15,7 @@ from ebsdarchive.archive.file import open_archive
 from ebsdarchive.archive.layers import write_map
 from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.archive.nodes import stored_bytes
-from ebsdarchive.errors import MissingLayerError
-from ebsdarchive.geometry import Grid
+from ebsdarchive.errors import ArgumentError, MissingLayerError
 from ebsdarchive.scan import Scan
 from ebsdarchive.verbs.progress import Progress, silent, stage
 
@@ -26,7 +26,11 @@ ERROR_MAP = "maps/neural_error"
 
 @dataclass(frozen=True)
 class NeuralOptions:
-    """Options of the neural fit; see `ebsdarchive.neural.fit.FitOptions` for their meaning."""
+    """Options of the neural fit; see `ebsdarchive.neural.fit.FitOptions` for their meaning.
+
+    Besides, `max_error_counts` asks for a residual that keeps the error of every pixel at every
+    measured point within this many counts; 0 makes the layer bit-exact.
+    """
 
     rank: int | Literal["auto"] = "auto"
     width: int | Literal["auto"] = "auto"
@@ -38,6 +42,7 @@ class NeuralOptions:
     mask: str = "auto"
     seed: int = 0
     device: str = "auto"
+    max_error_counts: float | None = None
 
     def recorded(self) -> dict[str, Any]:
         """As provenance keeps them."""
@@ -100,7 +105,7 @@ def add_field(
     sha256 = open_archive(path).raw_sha256
     result = _fit(scan, options, path, progress)
     with adding_layers(path, ["neural", ERROR_MAP], stage(progress, "reading back")) as file:
-        summary = _write(file["archive"], result, scan.grid, sha256, options, activity)
+        summary = _write(file["archive"], result, scan, sha256, options, activity, progress)
         provenance.record(file["archive"], activity)
     _remove_checkpoints(result)
     return summary
@@ -117,16 +122,37 @@ def fit_and_write(
 ) -> FitSummary:
     """Fit and write into an archive that is being made; `path` is where it will be."""
     result = _fit(scan, options, path, progress)
-    summary = _write(archive, result, scan.grid, sha256, options, activity)
+    summary = _write(archive, result, scan, sha256, options, activity, progress)
     _remove_checkpoints(result)
     return summary
 
 
 def _fit(scan: Scan, options: NeuralOptions, path: Path, progress: Progress) -> Any:
     from ebsdarchive.neural.fit import FitOptions, fit_field
+    from ebsdarchive.neural.residual import residual_step
 
     checkpoint = path.with_name(f".{path.name}.fit")
-    return fit_field(scan, FitOptions(**asdict(options)), progress=progress, checkpoint=checkpoint)
+    chosen = asdict(options)
+    max_error = chosen.pop("max_error_counts")
+    if max_error is not None:
+        if not (math.isfinite(max_error) and max_error >= 0):
+            raise ArgumentError(f"max error: expected 0 or more counts, found {max_error}")
+        residual_step(max_error, scan.patterns.dtype)  # before hours of training
+    return fit_field(scan, FitOptions(**chosen), progress=progress, checkpoint=checkpoint)
+
+
+def _residual(result: Any, scan: Scan, options: NeuralOptions, progress: Progress) -> Any:
+    """The residual that bounds the error, where one is asked for."""
+    if options.max_error_counts is None:
+        return None
+    from ebsdarchive.neural.field import Field
+    from ebsdarchive.neural.residual import ResidualCodes, residual_step
+    from ebsdarchive.neural.storage import Residual
+
+    step = residual_step(options.max_error_counts, scan.patterns.dtype)
+    codes = ResidualCodes(scan.patterns, Field(result.tensors, scan.grid), step)
+    told = stage(progress, "residual")
+    return Residual(codes, scan.grid, step, float(options.max_error_counts), told)
 
 
 def _remove_checkpoints(result: Any) -> None:
@@ -137,10 +163,11 @@ def _remove_checkpoints(result: Any) -> None:
 def _write(
     archive: h5py.Group,
     result: Any,
-    grid: Grid,
+    scan: Scan,
     sha256: str,
     options: NeuralOptions,
     activity: provenance.Activity,
+    progress: Progress,
 ) -> FitSummary:
     from ebsdarchive.neural.storage import write_field
 
@@ -152,11 +179,12 @@ def _write(
         rank=result.tensors.rank,
         raw_sha256=sha256,
         config={"options": options.recorded(), "log": log},
+        residual=_residual(result, scan, options, progress),
     )
     write_map(
         archive,
         ERROR_MAP.partition("/")[2],
-        grid.to_map(errors.point_mae),
+        scan.grid.to_map(errors.point_mae),
         long_name="mean absolute error of the neural layer",
         units="counts",
         derived_from=digest,
