@@ -71,7 +71,7 @@ def basis_of(scan, components=10, band_weight=2.0, mask="auto"):
 
 
 def quick(**options):
-    return FitOptions(**{"rank": 6, "width": 32, "learning_rate": 2e-3, **options})
+    return FitOptions(**{"rank": 6, "width": 32, **options})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -259,8 +259,8 @@ def test_errors_are_those_of_the_decoded_patterns(scan, fitted):
 
 
 def test_the_same_seed_gives_the_same_field(scan):
-    a = fit_field(scan, quick(seed=7, learning_rate=1e-3))
-    b = fit_field(scan, quick(seed=7, learning_rate=1e-3))
+    a = fit_field(scan, quick(seed=7))
+    b = fit_field(scan, quick(seed=7))
     assert a.coded == b.coded
 
 
@@ -324,18 +324,18 @@ def coefficients(seed=0, n=300, c=4):
 def test_a_collapsed_run_is_detected_and_recovered():
     xy, targets, scale = coefficients()
     config = SirenConfig(width=32, outputs=4)
-    options = TrainOptions(learning_rate=0.3, steps=600, restarts=5)
+    options = TrainOptions(learning_rate=1.0, steps=600, restarts=5)
     trained = train(xy, targets, scale, config, options)
     assert trained.restarts > 0
     assert "collapsed" in trained.notes[0]
-    assert trained.learning_rate < 0.1
+    assert trained.learning_rate < 0.4
     assert trained.loss < 0.3
 
 
 def test_an_interrupted_training_goes_on_to_the_same_result(tmp_path):
     xy, targets, scale = coefficients()
     config = SirenConfig(width=16, outputs=4)
-    options = TrainOptions(steps=200, batch=128, tolerance=0.0, learning_rate=2e-3)
+    options = TrainOptions(steps=200, batch=128)
     whole = train(xy, targets, scale, config, options)
     path = tmp_path / "fit.npz"
 
@@ -346,7 +346,7 @@ def test_an_interrupted_training_goes_on_to_the_same_result(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(xy, targets, scale, config, options, progress=interrupt, checkpoint=path)
     resumed = train(xy, targets, scale, config, options, checkpoint=path)
-    assert resumed.notes == ["resumed"]
+    assert resumed.notes[0] == "resumed"
     for a, b in zip(whole.weights, resumed.weights, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     assert train(xy, targets, scale, config, options, checkpoint=path).steps <= 201
@@ -372,18 +372,10 @@ def test_a_fit_interrupted_after_training_trains_no_more(scan, fitted, tmp_path)
 
 def test_training_ends_in_its_time():
     xy, targets, scale = coefficients()
-    options = TrainOptions(time_s=0.5, tolerance=0.0)
+    options = TrainOptions(time_s=0.5)
     trained = train(xy, targets, scale, SirenConfig(width=16, outputs=4), options)
     assert trained.seconds == pytest.approx(0.5, abs=0.4)
     assert trained.loss < 0.9
-
-
-def test_an_easy_field_stops_early():
-    xy, targets, scale = coefficients()
-    options = TrainOptions(steps=3000, learning_rate=2e-3)
-    trained = train(xy, targets, scale, SirenConfig(width=32, outputs=4), options, 10.0)
-    assert trained.stopped == "converged"
-    assert trained.steps < 1500
 
 
 def test_a_missing_cuda_device_is_named(monkeypatch):

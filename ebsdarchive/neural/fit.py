@@ -27,7 +27,9 @@ from ebsdarchive.neural.coded import CodedField, decode_field, encode_field
 from ebsdarchive.neural.field import FieldTensors, Network
 from ebsdarchive.neural.options import (
     FitOptions,
+    auto_depth,
     auto_learning_rate,
+    auto_omega,
     auto_steps,
     auto_width,
     parameters,
@@ -36,7 +38,6 @@ from ebsdarchive.neural.options import (
 from ebsdarchive.neural.pixels import detector_mask, pixel_weights, values_inside
 from ebsdarchive.neural.plan import Plan
 from ebsdarchive.neural.projection import Projection, coefficient_limit, project
-from ebsdarchive.neural.quantise import choose_steps, normalised_outputs, rounded
 from ebsdarchive.neural.refine import FieldErrors, Refit, measure_errors, refit_basis
 from ebsdarchive.neural.sample import Sample, draw_sample, noise_variance
 from ebsdarchive.neural.schedule import TrainOptions
@@ -48,10 +49,8 @@ Progress = Callable[[str, float, float, str], None]  # stage, done, total, note
 Arrays = tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]  # weights, biases
 
 HELD_BYTES = 256 << 20  # scans up to this size are read once and held
-DEPTH = 5
 TARGET_ATTEMPTS = 3
 PROBES = 512  # patterns on which a step is tuned to a target
-ROUNDING_POINTS = 4096
 NEAR = 0.3  # a width is right if the best number of weights is within this part of it
 FIRST_SHARE = 0.25  # of the time for training, spent on a first network where a second may follow
 
@@ -84,8 +83,8 @@ def fit_field(
     Parameters
     ----------
     progress
-        Called as (stage, done, total, note); stages are sample, plan, project, train, refit, code
-        and measure.
+        Called as (stage, done, total, note); stages are sample, plan, project, train, round,
+        refit, code and measure.
     checkpoint
         Training leaves files behind whose names begin so, interrupted or done, and the same fit
         goes on from there; the caller removes them once the result is safe.
@@ -114,6 +113,12 @@ class _Fit:
         self.report = progress
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoints: set[Path] = set()
+        n = scan.grid.size
+        self.depth = options.depth if isinstance(options.depth, int) else auto_depth(n)
+        self.omegas = [
+            options.omega_0,
+            *[auto_omega(options.omega_0, self.depth)] * (self.depth - 1),
+        ]
         self.log: dict[str, Any] = {"seconds": {}, "notes": [], "seed": options.seed}
 
     def run(self) -> FitResult:
@@ -135,7 +140,8 @@ class _Fit:
         for _ in range(TARGET_ATTEMPTS - 1):
             if self.log.get("target_met", True):
                 break
-            plan = Plan(min(round(1.3 * plan.rank), len(basis.variances) + 1), plan.step * 0.8)
+            rank = min(round(1.3 * plan.rank), len(basis.variances) + 1)
+            plan = replace(plan, rank=rank, step=0.8 * plan.step)
             again = self._attempt(basis, plan, wider=1.4)
             if again.errors.mae_pct < result.errors.mae_pct:
                 result = again
@@ -221,19 +227,19 @@ class _Fit:
     def _network(self, projection: Projection, plan: Plan, wider: float) -> QuantisedNetwork:
         """A network of the right width, trained and rounded."""
         weights, biases = self._trained(projection, plan, wider)
-        grid, omegas = self.scan.grid, (self.options.omega_0, self.options.omega_0)
-        spread = np.arange(0, grid.size, max(1, grid.size // ROUNDING_POINTS))
-        xy = grid.normalise(grid.positions_at(spread))
-        exact = Network(weights, biases, *omegas)
-        energy = projection.scale.astype(np.float64) ** 2 * exact(xy).std(axis=0) ** 2
-        weights, biases = normalised_outputs(weights, biases, exact, xy)
-        count = sum(a.size for a in (*weights, *biases))
-        allowed = count * plan.step**2 / 12
-        steps = choose_steps(weights, biases, omegas, xy, energy, allowed, self.options.seed)
-        return rounded(weights, biases, steps)
+        from ebsdarchive.neural.rounding import Rounding, round_network
+
+        grid = self.scan.grid
+        step = plan.weight_step(sum(a.size for a in (*weights, *biases)))
+        how = Rounding(
+            grid.normalise(grid.positions()), projection.targets, projection.scale, step,
+            self.omegas, self.options.seed,
+        )  # fmt: skip
+        with self._stage("round", 1.0) as tick:
+            return round_network(weights, biases, how, progress=tick)
 
     def _evaluated(self, quantised: QuantisedNetwork) -> Network:
-        return Network(*quantised.arrays(), self.options.omega_0, self.options.omega_0)
+        return Network(*quantised.arrays(), self.omegas[0], self.omegas[1])
 
     def _trained(self, projection: Projection, plan: Plan, wider: float) -> Arrays:
         """The network whose width pays best, out of a few that are trained."""
@@ -249,12 +255,12 @@ class _Fit:
         price = planning.PRICE * plan.step**2 * planning.BITS_PER_WEIGHT
         for _ in range(2 if options.time_s else 3):
             arrays, error = self._train(projection, width, time_s)
-            count = parameters(width, DEPTH, outputs)
+            count = parameters(width, self.depth, outputs)
             measured.append((count, error))
             tried[width] = (error + price * count, arrays)
             best = wider * planning.best_parameters(measured, plan.step)
             best = min(max(best, count / 6), count * 6)
-            next_width = width_for(best, DEPTH, outputs)
+            next_width = width_for(best, self.depth, outputs)
             time_s = None if options.time_s is None else (1 - FIRST_SHARE) * options.time_s
             if next_width in tried or abs(best / count - 1) < NEAR:
                 break
@@ -275,25 +281,21 @@ class _Fit:
 
         options, n = self.options, self.scan.grid.size
         config = SirenConfig(
-            width, len(projection.scale), DEPTH,
-            omega_first=options.omega_0, omega_hidden=options.omega_0,
-        )  # fmt: skip
+            width, len(projection.scale), self.depth, self.omegas[0], self.omegas[1]
+        )
         rate = options.learning_rate
         how = TrainOptions(
             learning_rate=auto_learning_rate(width) if isinstance(rate, str) else rate,
             steps=auto_steps(n), time_s=time_s,
             seed=options.seed, device=options.device,
         )  # fmt: skip
-        share = projection.residual_energy / max(projection.signal_energy, 1e-30)
         xy = self.scan.grid.normalise(self.scan.grid.positions())
         path = None
         if self.checkpoint is not None:
             path = self.checkpoint.with_name(f"{self.checkpoint.name}.{width}.npz")
             self.checkpoints.add(path)
         with self._stage("train", 1.0) as tick:
-            trained = train(
-                xy, projection.targets, projection.scale, config, how, share, tick, path
-            )
+            trained = train(xy, projection.targets, projection.scale, config, how, tick, path)
         self.log["notes"] += trained.notes
         self.log.setdefault("training", []).append(
             {
@@ -328,7 +330,7 @@ class _Fit:
                 found.clear()
                 coded = encode_field(
                     quantised, refit.basis, refit.mean_pattern, mask, step,
-                    options.omega_0, options.omega_0,
+                    self.omegas[0], self.omegas[1],
                 )  # fmt: skip
                 found[step] = (coded, decode_field(coded, shape))
             return found[step]

@@ -11,7 +11,9 @@ from ebsdarchive.errors import ArgumentError
 
 __all__ = [
     "FitOptions",
+    "auto_depth",
     "auto_learning_rate",
+    "auto_omega",
     "auto_steps",
     "auto_width",
     "parameters",
@@ -44,8 +46,10 @@ class FitOptions:
         "auto", "none" or (sy, sx) bool: pixels to fit.
     device
         "auto", "cpu" or "cuda".
+    depth
+        Number of sine layers, or "auto": by the number of points.
     omega_0
-        Frequency factor of all sine layers.
+        Frequency factor of the first sine layer, and of the others up to a depth of 5.
     learning_rate
         Of the sine layers, or "auto": by the width.
     """
@@ -60,11 +64,12 @@ class FitOptions:
     mask: str | npt.NDArray = "auto"
     seed: int = 0
     device: str = "auto"
+    depth: int | str = "auto"
     omega_0: float = 30.0
     learning_rate: float | str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("rank", "width"):
+        for name in ("rank", "width", "depth"):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             if value != "auto" and not whole:
@@ -111,11 +116,21 @@ def width_for(count: float, depth: int, outputs: int) -> int:
     return whole_width((root - linear) / (2 * square) if square else count / linear)
 
 
+def auto_depth(n: int) -> int:
+    """Number of sine layers: 5 as in the paper for small scans, 6 from 5,000 points on."""
+    return 5 if n < 5000 else 6
+
+
+def auto_omega(omega_0: float, depth: int) -> float:
+    """Frequency factor of the sine layers behind the first: two thirds of it in deep networks."""
+    return omega_0 if depth <= 5 else omega_0 * 2 / 3
+
+
 def auto_steps(n: int) -> int:
-    """Training steps: 2,500 up to 1,600 points, 4,200 for 40,000."""
-    return int(np.clip(2500 * (n / 1600) ** 0.16, 2500, 10000))
+    """Training steps: 4,000 up to 1,600 points, 6,700 for 40,000."""
+    return int(np.clip(4000 * (n / 1600) ** 0.16, 4000, 10000))
 
 
 def auto_learning_rate(width: int) -> float:
-    """1e-3 at width 64, inversely with width: twice as much was seen to collapse at 128."""
-    return 0.064 / width
+    """8e-3 at width 32, inversely with width: 1e-2 was seen to collapse with many outputs."""
+    return min(0.25 / width, 1.2e-2)

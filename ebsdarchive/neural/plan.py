@@ -38,7 +38,10 @@ PRICE = 2 * math.log(2) / 12  # squared error per bit, in squared steps
 ERROR_SLOPE, SIZE_SLOPE = 1.6, -0.75  # of log error and log bytes against log step
 IMAGE_SHARE = 0.6  # of the error to be given away, for images; the network has the rest
 IMAGE_BYTES = 0.72  # of a given size
-TRIALS = 8
+TRIALS = 14
+COARSENESS = 2.2  # of weights against images
+COMPENSATED = 0.35  # part of the error of rounding that is left when it is compensated
+ROUNDING_SHARE = 0.25
 LEAST = 1e-6
 POWER = 1.7  # the network's error falls with this power of its size, before it is measured
 
@@ -54,12 +57,36 @@ class Floor:
 
 @dataclass(frozen=True)
 class Plan:
-    """A rank, the images' step in counts, and the width where it is settled already."""
+    """What a field is to be.
+
+    Parameters
+    ----------
+    rank
+        Number of components.
+    step
+        Of the images, counts.
+    allowed
+        Squared error of a pattern that coding and training may add.
+    width
+        Of the network, where it is settled already.
+    expected_bytes
+        Of all streams.
+    """
 
     rank: int
     step: float
+    allowed: float
     width: int | None = None
     expected_bytes: float = 0.0
+
+    def weight_step(self, count: float) -> float:
+        """The step, in counts of the images, at which to round `count` weights.
+
+        A little coarser than the images', since rounding in turn takes back much of the error;
+        but all weights together add no more than a quarter of what is allowed.
+        """
+        most = math.sqrt(12 * ROUNDING_SHARE * self.allowed / (max(count, 1) * COMPENSATED))
+        return min(COARSENESS * self.step, most)
 
 
 def floors(sample: Sample, basis: Basis, ranks: list[int], patterns: int = 512) -> list[Floor]:
@@ -147,7 +174,7 @@ def plan_for_loss(basis: Basis, floor: Floor, loss: float) -> Plan:
     allowed = allowed_energy(loss, floor.energy, basis.mean)
     trial = _Trial(basis, floor.rank)
     step = solve_step(trial.error, allowed, _guess(floor), ERROR_SLOPE)
-    return Plan(floor.rank, step)
+    return Plan(floor.rank, step, allowed)
 
 
 def plan_for_error(
@@ -164,7 +191,8 @@ def plan_for_error(
         network = parameters(auto_width(n, floor.rank), 5, floor.rank - 1) * BITS_PER_WEIGHT / 8
         total = trial.size(step) + network
         if best is None or total < best.expected_bytes:
-            best = Plan(floor.rank, step, expected_bytes=total)
+            given = allowed * floor.energy / IMAGE_SHARE
+            best = Plan(floor.rank, step, given, expected_bytes=total)
     return best
 
 
@@ -174,11 +202,13 @@ def plan_for_size(basis: Basis, candidates: list[Floor], size: float) -> Plan:
     for floor in candidates:
         trial = _Trial(basis, floor.rank)
         step = solve_step(trial.size, IMAGE_BYTES * size, _guess(floor), SIZE_SLOPE)
-        error = floor.energy + trial.error(step)
+        added = trial.error(step)
+        error = floor.energy + added
         if error < least:
             count = (1 - IMAGE_BYTES) * size * 8 / BITS_PER_WEIGHT
             width = width_for(count, 5, max(floor.rank - 1, 1))
-            best, least = Plan(floor.rank, step, width, size), error
+            best = Plan(floor.rank, step, added / IMAGE_SHARE, width, size)
+            least = error
     assert best is not None
     return best
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 __all__ = ["CHECKS", "Run", "TrainOptions"]
 
 CHECKS = 50  # looks at the loss per schedule
-PATIENCE = 5  # looks without progress after which the rate starts to decay
-COLLAPSED = 0.98  # unexplained part of a network that gives little but the mean pattern
-HALF = 0.5
+WARM_UP = 0.03  # part of the schedule in which the rate rises
+JUDGED_FROM = 0.3  # part of the schedule after which a run may be found to have collapsed
+MEAN_ALONE = 0.98  # unexplained part of a network that gives little but the mean pattern
+SETBACK = 3.0  # a loss that is this many times the best so far
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class TrainOptions:
     Parameters
     ----------
     learning_rate
-        Of the sine layers; the output layer has ten times as much.
+        At its highest; it rises at first and falls to 0 as a cosine.
     steps
         Length of the schedule; ignored where `time_s` is given.
     time_s
@@ -33,26 +34,19 @@ class TrainOptions:
         Points per step; all of them where there are no more.
     device
         "auto", "cpu" or "cuda".
-    warm_up, decay_start
-        Parts of the schedule: linear rise, constant rate up to `decay_start`, linear decay to 0.
     restarts
         How often a collapsed run starts again at a third of the learning rate.
-    tolerance
-        Stop once the error added by the coefficients is below this part of what the basis leaves.
     checkpoint_s
         Seconds between checkpoints.
     """
 
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-2
     steps: int = 4000
     time_s: float | None = None
-    batch: int = 4096
+    batch: int = 2048
     seed: int = 0
     device: str = "auto"
-    warm_up: float = 0.05
-    decay_start: float = 0.3
     restarts: int = 3
-    tolerance: float = 2e-3
     checkpoint_s: float = 30.0
 
 
@@ -66,34 +60,30 @@ class Run:
         Steps done in this attempt, and attempts before it.
     elapsed, began
         Seconds of training over all attempts and sessions, now and when this attempt began.
-    decay_start, decay_stop
-        When the learning rate decays, as parts of the schedule.
     last_loss, best_loss
         Unexplained part of the coefficients' energy between the last two looks at it, and its
         lowest value so far.
-    checked, slow
-        The number of the last look, and how many in a row saw no progress.
+    typical
+        Running length of the gradient.
+    checked
+        The number of the last look.
+    done
+        1 if the schedule is over.
     """
 
     step: int = 0
     attempt: int = 0
     elapsed: float = 0.0
     began: float = 0.0
-    decay_start: float = 0.3
-    decay_stop: float = 1.0
     last_loss: float = math.nan
     best_loss: float = math.inf
+    typical: float = math.nan
     checked: int = 0
-    slow: int = 0
+    done: int = 0
 
-    def again(self, decay_start: float) -> Run:
+    def again(self) -> Run:
         """The state at the start of the next attempt."""
-        return Run(
-            attempt=self.attempt + 1,
-            elapsed=self.elapsed,
-            began=self.elapsed,
-            decay_start=decay_start,
-        )
+        return Run(attempt=self.attempt + 1, elapsed=self.elapsed, began=self.elapsed)
 
     def clock(self, options: TrainOptions) -> float:
         """The part of the schedule that is over, by steps or by seconds."""
@@ -102,43 +92,32 @@ class Run:
         return (self.elapsed - self.began) / max(options.time_s - self.began, 1e-3)
 
     def learning_rate(self, options: TrainOptions) -> float:
-        """Of the sine layers, now."""
-        clock = self.clock(options)
-        rate = min(1.0, (clock + 1e-3) / options.warm_up)
-        if clock > self.decay_start:
-            rate *= max(self.decay_stop - clock, 0.0) / (self.decay_stop - self.decay_start)
-        return rate * options.learning_rate / 3**self.attempt
+        """The rate now: a linear rise, then a cosine to 0."""
+        clock = min(self.clock(options), 1.0)
+        rise = min(1.0, (clock + 1e-3) / WARM_UP)
+        return rise * (1 + math.cos(math.pi * clock)) / 2 * options.learning_rate / 3**self.attempt
 
     def due(self, options: TrainOptions) -> bool:
         """Whether it is time to look at the loss."""
-        return self.clock(options) >= min((self.checked + 1) / CHECKS, self.decay_stop)
+        return self.clock(options) >= min((self.checked + 1) / CHECKS, 1.0)
 
-    def look(self, loss: float, enough: float, options: TrainOptions) -> str:
+    def look(self, loss: float, reference: float, options: TrainOptions) -> str:
         """Take note of the mean loss since the last look; returns why to stop, or nothing.
 
-        A run has collapsed if its loss is not finite, that of the mean pattern, three times what
-        it was, or no longer falls while more than half is unexplained. It has converged below
-        `enough`. Where it makes no progress, or is nearly there, the rate decays from now on, over
-        twice the time it has taken so far.
+        A run has collapsed if its loss is not finite; if from a third of the schedule on it is
+        that of the mean pattern, or many times what it was; or if in the end it is no better than
+        `reference`, what a few smooth functions of the position reach.
         """
         clock = self.clock(options)
-        before, self.last_loss = self.last_loss, loss
+        self.last_loss = loss
         self.best_loss = min(self.best_loss, loss)
         self.checked = int(clock * CHECKS)
         if not math.isfinite(loss):
             return "collapsed"
-        if clock > 0.1 and loss > min(COLLAPSED, max(HALF, 3 * self.best_loss)):
+        if clock >= JUDGED_FROM and loss > min(MEAN_ALONE, max(SETBACK * self.best_loss, 0.3)):
             return "collapsed"
-        if loss < enough:
-            return "converged"
-        if clock >= self.decay_stop:
-            return "schedule done"
-        self.slow = self.slow + 1 if loss > 0.99 * before else 0
-        if clock <= options.warm_up or clock >= self.decay_start:
+        if clock < 1:
             return ""
-        if self.slow >= PATIENCE and loss > HALF:
-            return "collapsed"
-        if self.slow >= PATIENCE or loss < 2 * enough:
-            self.decay_start = clock
-            self.decay_stop = min(1.0, 3 * clock)
-        return ""
+        self.done = 1
+        too_bad = loss > reference and options.time_s is None  # else time may have been too short
+        return "collapsed" if too_bad else "schedule done"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Siren", "SirenConfig"]
+__all__ = ["Siren", "SirenConfig", "linear"]
 
 
 @dataclass(frozen=True)
@@ -26,26 +26,34 @@ class SirenConfig:
     omega_hidden: float = 30.0
 
 
+def linear(matrix: Tensor, h: Tensor) -> Tensor:
+    """(n, in) to (n, out) by a matrix [W | b] of (out, in + 1)."""
+    return torch.addmm(matrix[:, -1], h, matrix[:, :-1].T)
+
+
 class Siren(nn.Module):
-    """A(x, y) as a sine network (Sitzmann et al. 2020; TF-INR, arXiv:2606.10352)."""
+    """A(x, y) as a sine network (Sitzmann et al. 2020; TF-INR, arXiv:2606.10352).
+
+    Each layer is one parameter [W | b], (out, in + 1): what its optimiser and rounding work on.
+    """
 
     def __init__(self, config: SirenConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         sizes = [2, *[config.width] * config.depth, config.outputs]
-        self.layers: list[nn.Linear] = [nn.Linear(a, b) for a, b in pairwise(sizes)]
-        self.registered = nn.ModuleList(self.layers)
+        self.layers = nn.ParameterList(torch.empty(b, a + 1) for a, b in pairwise(sizes))
+        self.omegas = [config.omega_first, *[config.omega_hidden] * (config.depth - 1)]
         self._initialise(torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
         """Weights that keep the activations' distribution with depth (Sitzmann, section 3.2)."""
-        for i, layer in enumerate(self.layers):
-            inputs = layer.in_features
+        for i, matrix in enumerate(self.layers):
+            inputs = matrix.shape[1] - 1
             bound = 1 / inputs if i == 0 else math.sqrt(6 / inputs) / self.config.omega_hidden
-            layer.weight.uniform_(-bound, bound, generator=generator)
+            matrix[:, :-1].uniform_(-bound, bound, generator=generator)
             # phases as in the authors' code, which leaves PyTorch's default
-            layer.bias.uniform_(-(inputs**-0.5), inputs**-0.5, generator=generator)
+            matrix[:, -1].uniform_(-(inputs**-0.5), inputs**-0.5, generator=generator)
 
     def forward(self, xy: Tensor) -> Tensor:
         """(n, 2) positions in -1 … 1 to (n, outputs)."""
@@ -55,22 +63,21 @@ class Siren(nn.Module):
         """The output of every layer; the last one is that of the network."""
         outputs = []
         h = xy  # (n, 2)
-        for i, layer in enumerate(self.layers[:-1]):
-            omega = self.config.omega_first if i == 0 else self.config.omega_hidden
-            h = torch.sin(omega * layer(h))  # (n, width), Sitzmann et al. 2020, eq. 3
+        *hidden, last = self.layers
+        for omega, matrix in zip(self.omegas, hidden, strict=True):
+            h = torch.sin(omega * linear(matrix, h))  # (n, width), Sitzmann et al. 2020, eq. 3
             outputs.append(h)
-        outputs.append(self.layers[-1](h))  # (n, outputs)
+        outputs.append(linear(last, h))  # (n, outputs)
         return outputs
 
     def arrays(self) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]:
         """Weights (outputs, inputs) and biases (outputs,) of each layer."""
-        weights = [layer.weight.detach().cpu().numpy().copy() for layer in self.layers]
-        biases = [layer.bias.detach().cpu().numpy().copy() for layer in self.layers]
-        return weights, biases
+        matrices = [matrix.detach().cpu().numpy() for matrix in self.layers]
+        return [m[:, :-1].copy() for m in matrices], [m[:, -1].copy() for m in matrices]
 
     @torch.no_grad()
     def load_arrays(self, weights: Sequence[npt.NDArray], biases: Sequence[npt.NDArray]) -> None:
         """Set all weights and biases."""
-        for layer, weight, bias in zip(self.layers, weights, biases, strict=True):
-            layer.weight.copy_(torch.from_numpy(np.asarray(weight, dtype=np.float32)))
-            layer.bias.copy_(torch.from_numpy(np.asarray(bias, dtype=np.float32)))
+        for matrix, weight, bias in zip(self.layers, weights, biases, strict=True):
+            joined = np.concatenate([weight, np.asarray(bias)[:, None]], axis=1)
+            matrix.copy_(torch.from_numpy(joined.astype(np.float32)))

@@ -6,8 +6,9 @@ positions and coefficients, not patterns.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,11 +21,12 @@ from ebsdarchive.errors import ArgumentError, FitError
 from ebsdarchive.neural.checkpoint import digest_of, read_checkpoint, write_checkpoint
 from ebsdarchive.neural.schedule import Run, TrainOptions
 from ebsdarchive.neural.siren import Siren, SirenConfig
+from ebsdarchive.neural.soap import Soap
 
 __all__ = ["TrainOptions", "Trained", "choose_device", "coefficient_loss", "train"]
 
-OUTPUT_RATE = 10.0  # the linear layer learns this much faster; measured 1.3 times less error
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+BETA_FULL, BETA_BATCH = 0.95, 0.97  # decay of the optimiser's second moments
+CLIP = 2.0  # a gradient longer than this many times the usual is shortened
 
 
 @dataclass
@@ -75,9 +77,9 @@ def train(
     scale: npt.NDArray[np.float32],
     config: SirenConfig,
     options: TrainOptions,
-    residual_share: float = 0.0,
     progress: Callable[[float, str], None] | None = None,
     checkpoint: Path | None = None,
+    start: Sequence[Sequence[npt.NDArray]] | None = None,
 ) -> Trained:
     """Fit a network to coefficients.
 
@@ -89,12 +91,12 @@ def train(
         (n, c) coefficients over `scale`.
     scale
         (c,) counts.
-    residual_share
-        What the basis leaves, relative to what it holds (for the early stop).
     progress
         Called with the part done, 0 … 1, and a note.
     checkpoint
         Written about every 30 s, at an interrupt and at the end; used if it is of the same run.
+    start
+        Weights and biases to begin with, instead of random ones.
 
     Raises
     ------
@@ -102,29 +104,35 @@ def train(
         If every attempt ends in NaN, or there is no device as asked for.
     """
     device = choose_device(options.device)
-    digest = _digest(positions, targets, scale, config, options)
+    digest = _digest(positions, targets, scale, config, options, start)
     saved, note = (None, "") if checkpoint is None else read_checkpoint(checkpoint, digest)
     notes = [note] if note else []
     xy = torch.from_numpy(positions.astype(np.float32)).to(device)
     coefficients = torch.from_numpy(targets).to(device)
     energy = torch.from_numpy(scale.astype(np.float32) ** 2).to(device)
-    run = Run(decay_start=options.decay_start)
+    reference = smooth_loss(positions, targets, scale)
+    run = Run()
     if saved is not None:
         for name, kind in Run.__annotations__.items():
             setattr(run, name, (int if kind == "int" else float)(saved[f"run_{name}"]))
     best: Trained | None = None
     while True:
-        attempt = _Attempt(xy, coefficients, energy, config, options, run)
+        attempt = _Attempt(xy, coefficients, energy, config, options, run, start)
         if saved is not None:
             attempt.restore(saved)
             saved = None
-        trained = attempt.train(options.tolerance * residual_share, digest, progress, checkpoint)
+        trained = attempt.train(reference, digest, progress, checkpoint)
+        helped = best is None or not trained.loss > 0.9 * best.loss
         if best is None or not best.loss <= trained.loss:
             best = trained
-        if trained.stopped != "collapsed" or run.attempt >= options.restarts:
+        if trained.stopped != "collapsed" or run.attempt >= options.restarts or not helped:
             break
         notes.append(f"collapsed at learning rate {trained.learning_rate:.1e}, restarted")
-        run = run.again(options.decay_start)
+        run = run.again()
+    if checkpoint is not None and best is not trained:
+        attempt.network.load_arrays(best.weights, best.biases)
+        run.last_loss, run.done = best.loss, 1
+        attempt.save(checkpoint, digest)
     if not np.isfinite(best.loss):
         raise FitError(
             f"training: expected a finite loss, found {best.loss} in every attempt; "
@@ -132,6 +140,26 @@ def train(
         )
     best.notes, best.restarts, best.seconds = notes, run.attempt, run.elapsed
     return best
+
+
+def smooth_loss(
+    positions: npt.NDArray[np.float64],
+    targets: npt.NDArray,
+    scale: npt.NDArray[np.float32],
+    points: int = 20_000,
+) -> float:
+    """Unexplained part of the coefficients' energy that no network which has learnt something
+    exceeds: that of a least-squares fit of up to 4 x 4 cosines of the position, or, where these
+    explain next to nothing, all."""
+    waves = min(4, max(1, math.isqrt(len(positions) // 8)))
+    step = max(1, len(positions) // points)
+    x, y = (np.pi / 2 * (positions[::step].T + 1))[:, :, None]
+    k = np.arange(waves)
+    features = (np.cos(k * x)[:, :, None] * np.cos(k * y)[:, None]).reshape(len(x), -1)
+    some = targets[::step].astype(np.float64) * scale
+    fitted = features @ np.linalg.lstsq(features, some, rcond=None)[0]
+    loss = float(((some - fitted) ** 2).sum() / max((some**2).sum(), 1e-30))
+    return loss if loss < 0.9 else 1.0
 
 
 class _Attempt:
@@ -145,22 +173,21 @@ class _Attempt:
         config: SirenConfig,
         options: TrainOptions,
         run: Run,
+        start: Sequence[Sequence[npt.NDArray]] | None,
     ) -> None:
         self.xy, self.targets, self.energy = xy, targets, energy  # (n, 2), (n, c), (c,)
         self.options, self.run = options, run
         self.network = Siren(config, options.seed + run.attempt).to(xy.device)
-        *sine, output = self.network.layers
-        groups = [
-            {"params": [p for layer in sine for p in layer.parameters()], "factor": 1.0},
-            {"params": list(output.parameters()), "factor": OUTPUT_RATE},
-        ]
-        self.optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
+        if start is not None:
+            self.network.load_arrays(*start)
+        beta_2 = BETA_FULL if len(xy) <= options.batch else BETA_BATCH
+        self.soap = Soap(list(self.network.layers), beta_2=beta_2)
         self.losses: list[Tensor] = []
         self.epoch, self.order = -1, torch.empty(0)
 
     def train(
         self,
-        enough: float,
+        reference: float,
         digest: str,
         progress: Callable[[float, str], None] | None,
         checkpoint: Path | None,
@@ -169,19 +196,18 @@ class _Attempt:
         run, options = self.run, self.options
         history: list[tuple[float, int, float]] = []
         before, started = run.elapsed, time.monotonic()
-        written, stopped = started, ""
+        written, stopped = started, "schedule done" if run.done else ""
         try:
             while not stopped:
-                self.step(run.learning_rate(options))
+                finite = self.step(run.learning_rate(options))
                 run.elapsed = before + time.monotonic() - started
-                if run.due(options):
+                if run.due(options) or not finite:
                     loss = float(torch.stack(self.losses).mean())
                     self.losses.clear()
-                    stopped = run.look(loss, enough, options)
+                    stopped = run.look(loss, reference, options)
                     history.append((run.elapsed, run.step, loss))
                     if progress is not None:
-                        done = min(run.clock(options) / run.decay_stop, 1.0)
-                        progress(done, f"unexplained {loss:.2%}")
+                        progress(min(run.clock(options), 1.0), f"unexplained {loss:.2%}")
                 if checkpoint and time.monotonic() - written > options.checkpoint_s:
                     self.save(checkpoint, digest)
                     written = time.monotonic()
@@ -203,17 +229,23 @@ class _Attempt:
             history=history,
         )
 
-    def step(self, rate: float) -> None:
-        """One step of Adam."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
+    def step(self, rate: float) -> bool:
+        """One step; a gradient far longer than usual is shortened. False if there is none."""
         xy, target = self.batch()
-        self.optimiser.zero_grad(set_to_none=True)
         loss = coefficient_loss(self.network(xy), target, self.energy)
-        loss.backward()
-        self.optimiser.step()
-        self.losses.append(loss.detach())  # stays on the device
+        gradients = list(torch.autograd.grad(loss, list(self.network.layers)))
+        length = float(torch.stack([g.square().sum() for g in gradients]).sum().sqrt())
+        self.losses.append(loss.detach())
         self.run.step += 1
+        if not math.isfinite(length):
+            self.losses.append(torch.full_like(loss, math.nan))
+            return False
+        typical = length if math.isnan(self.run.typical) else self.run.typical
+        if length > CLIP * typical:
+            gradients = [g * (CLIP * typical / length) for g in gradients]
+        self.run.typical = 0.98 * typical + 0.02 * min(length, CLIP * typical)
+        self.soap.step(gradients, rate)
+        return True
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """The points of this step; each epoch is a permutation that its number determines."""
@@ -229,22 +261,20 @@ class _Attempt:
         return self.xy[chosen], self.targets[chosen].float()
 
     def save(self, path: Path, digest: str) -> None:
-        """Write network, moments and run state."""
+        """Write network, optimiser and run state."""
         state = {f"run_{name}": np.array(value) for name, value in asdict(self.run).items()}
-        for i, parameter in enumerate(self.network.parameters()):
-            state[f"parameter_{i}"] = parameter.detach().cpu().numpy()
-            for name in MOMENTS:
-                state[f"{name}_{i}"] = self.optimiser.state[parameter][name].cpu().numpy()
+        for i, matrix in enumerate(self.network.layers):
+            state[f"layer_{i}"] = matrix.detach().cpu().numpy()
+        for name, value in self.soap.state().items():
+            state[name] = value.cpu().numpy()
         write_checkpoint(path, digest, state)
 
     @torch.no_grad()
     def restore(self, state: dict[str, npt.NDArray]) -> None:
-        """Take up the network and the moments that `save` wrote."""
-        for i, parameter in enumerate(self.network.parameters()):
-            parameter.copy_(torch.from_numpy(state[f"parameter_{i}"]))
-            self.optimiser.state[parameter] = {
-                name: torch.from_numpy(state[f"{name}_{i}"]).to(self.xy.device) for name in MOMENTS
-            }
+        """Take up what `save` wrote."""
+        for i, matrix in enumerate(self.network.layers):
+            matrix.copy_(torch.from_numpy(state[f"layer_{i}"]))
+        self.soap.load({name: torch.from_numpy(state[name]) for name in self.soap.state()})
 
 
 def _digest(
@@ -253,6 +283,7 @@ def _digest(
     scale: npt.NDArray,
     config: SirenConfig,
     options: TrainOptions,
+    start: Sequence[Sequence[npt.NDArray]] | None,
 ) -> str:
     """Of the configuration and of the data, thinned to some thousand points."""
     thin = slice(None, None, max(1, len(targets) // 4096))
@@ -261,4 +292,5 @@ def _digest(
         how.pop(unbound)
     shape = list(targets.shape)
     told = {"network": asdict(config), "training": how, "shape": shape}
-    return digest_of(told, positions[thin], targets[thin], scale)
+    begun = [array for arrays in start or () for array in arrays]
+    return digest_of(told, positions[thin], targets[thin], scale, *begun)
