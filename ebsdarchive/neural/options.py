@@ -94,8 +94,8 @@ class FitOptions:
 
 
 def auto_width(n: int, rank: int) -> int:
-    """Width to begin with: 32 for 1,600 points, 112 for 40,000; at least a sixth of the rank."""
-    width = max(32 * (n / 1600) ** 0.39, rank / 6)
+    """Width to begin with: 32 for 1,600 points, 64 for 40,000; at least an eighth of the rank."""
+    width = max(32 * (n / 1600) ** 0.2, rank / 8)
     return whole_width(width)
 
 
@@ -127,8 +127,8 @@ def auto_omega(omega_0: float, depth: int) -> float:
 
 
 def auto_steps(n: int) -> int:
-    """Training steps: 4,000 up to 1,600 points, 6,700 for 40,000."""
-    return int(np.clip(4000 * (n / 1600) ** 0.16, 4000, 10000))
+    """Training steps: 4,000 up to 100,000 points, 7,000 for 900,000."""
+    return int(np.clip(4000 * (n / 100_000) ** 0.25, 4000, 10000))
 
 
 def auto_learning_rate(width: int) -> float:
