@@ -38,9 +38,9 @@ OURS = "ebsdarchive"
 LEVELS = (1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0)
 PAPER_PCT = 0.655
 TITLES = {
-    "W1": "real Ni superalloy, 40x40 points of 120x120 px",
-    "W2": "simulated Ni, 300x300 points of 60x60 px, 200 grains",
-    "W3": "as W2, deformed grains",
+    "W1": "real Ni superalloy",
+    "W2": "simulated Ni",
+    "W3": "simulated Ni, deformed grains",
 }
 
 
@@ -123,12 +123,11 @@ def floors(work: Work, klt: Klt) -> tuple[float, float]:
 def run(work: Work, options: argparse.Namespace) -> tuple[list[Point], tuple[float, float]]:
     """All points of a work, and its floors."""
     klt = klt_of(work)
-    n, (sy, sx) = work.scan.grid.size, work.mask.shape
     floor = floors(work, klt)
     print(f"\n## {work.title}\n")
     print(
-        f"{n} patterns of {sy} x {sx} px, {work.scan.nbytes / 1e6:.1f} MB, {work.mask.mean():.0%} "
-        f"of the pixels in the mask; full range {work.span:.0f} counts; rank by the rule {klt.rank}"
+        f"{work.scan.nbytes / 1e6:.1f} MB, {work.mask.mean():.0%} of the pixels in the mask; "
+        f"full range {work.span:.0f} counts; rank by the rule {klt.rank}"
     )
     methods = [partial(coded_by_us, work, klt, options.time)]
     methods += [partial(peer, work, klt) for peer in PEERS]
@@ -148,6 +147,11 @@ def run(work: Work, options: argparse.Namespace) -> tuple[list[Point], tuple[flo
             )
         print(f"| | {time.perf_counter() - begun:.0f} s | | | |", flush=True)
     return points, floor
+
+
+def size_of(scan: Scan) -> str:
+    grid, (_, sy, sx) = scan.grid, scan.patterns.shape
+    return f"{grid.n_rows}x{grid.n_columns} points of {sy}x{sx} px"
 
 
 def shown_error(value: float) -> str:
@@ -228,8 +232,9 @@ def draw(results: dict[str, tuple[Work, list[Point], tuple[float, float]]], path
                       ha="right", va="bottom", color="0.4", fontsize=8)  # fmt: skip
             axis.set_xscale("log")
             axis.set_yscale("log")
-            axis.set_ylim(0.9 * floor[row], 3.2 * floor[row])
-            ticks = [round(f * floor[row], 2) for f in (1, 1.1, 1.25, 1.5, 2, 3)]
+            factors = (0.6, 1, 1.5, 2, 3, 5) if row else (1, 1.1, 1.25, 1.5, 2, 3)
+            axis.set_ylim(0.9 * factors[0] * floor[row], 1.05 * factors[-1] * floor[row])
+            ticks = [round(f * floor[row], 2) for f in factors]
             axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.yaxis.set_minor_formatter(NullFormatter())
             axis.set_xlabel("bytes")
@@ -257,7 +262,7 @@ def main() -> None:
             "W2": lambda: grains_and_truth(options.small),
             "W3": lambda: deformed_and_truth(options.small),
         }[name]()
-        work = open_work(f"{name}: {TITLES[name]}", scan, truth, options.fast)
+        work = open_work(f"{name}: {TITLES[name]}, {size_of(scan)}", scan, truth, options.fast)
         points, floor = run(work, options)
         print_table(points, floor[0], of_truth=False)
         if truth is not None:
