@@ -22,7 +22,9 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from peers import PEERS, Coded, Klt, Work, front, klt_of, open_work, paper_recipe
+from coded_works import Coded, Work, front, open_work
+from klt_peers import Klt, klt_of
+from peers import PEERS, paper_recipe
 from works import deformed_and_truth, grains_and_truth, real_ni
 
 from ebsdarchive.neural.field import Field
@@ -117,7 +119,7 @@ def floors(work: Work, klt: Klt) -> tuple[float, float]:
     floor = point(klt.rank - 1).error_pct
     if work.truth is None:
         return floor, np.nan
-    return floor, min(point(rank).truth_pct for rank in klt.ranks())
+    return floor, min(point(rank).truth_pct for rank in klt.ranks(finely=False))
 
 
 def run(work: Work, options: argparse.Namespace) -> tuple[list[Point], tuple[float, float]]:
