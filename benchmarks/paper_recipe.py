@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ebsdarchive.neural.siren import Siren, SirenConfig
 
-__all__ = ["train_recipe"]
+__all__ = ["n_parameters", "train_recipe"]
 
 BATCH = 32_768
 LEARNING_RATE = 1e-4
@@ -31,6 +31,7 @@ def train_recipe(
     seconds: float,
     *,
     width: int = 256,
+    mask: npt.NDArray[np.bool_] | None = None,
     evaluate_s: float = 30.0,
     seed: int = 0,
     device: str = "cpu",
@@ -48,6 +49,8 @@ def train_recipe(
         Training time; preparation and evaluation are not counted.
     width
         Of the five sine layers.
+    mask
+        (sy, sx) pixels that the error is measured on; all by default.
     evaluate_s
         Training time between evaluations.
     report
@@ -62,9 +65,11 @@ def train_recipe(
     ny, nx, sy, sx = scan_array.shape
     counts = scan_array.reshape(ny * nx, sy * sx)
     data = torch.from_numpy(counts.astype(np.float32))  # (n, p)
-    span = float(data.max() - data.min())
+    judged = torch.from_numpy(np.flatnonzero(np.ones((sy, sx)) if mask is None else mask))
+    span = float(np.ptp(counts[:, judged.numpy()].astype(np.float32)))
     mean, scale = data.mean(dim=0), float(data.std())
     data = ((data - mean) / scale).to(device)
+    judged = judged.to(device)
     weights = torch.where(band_pixels(counts, mean.numpy(), (sy, sx)), BAND_WEIGHT, 1.0)
     weights = weights.to(device)  # (p,)
     y, x = torch.meshgrid(torch.linspace(-1, 1, ny), torch.linspace(-1, 1, nx), indexing="ij")
@@ -81,7 +86,7 @@ def train_recipe(
     trained, next_evaluation = 0.0, 0.0
     while True:
         if trained >= next_evaluation or trained >= seconds:
-            curve.append((trained, mae_pct(network, basis, xy, data, scale, span)))
+            curve.append((trained, mae_pct(network, basis, xy, data, judged, scale, span)))
             next_evaluation = trained + evaluate_s
             if report is not None:
                 report(*curve[-1])
@@ -102,6 +107,12 @@ def train_recipe(
         trained += time.perf_counter() - started
 
 
+def n_parameters(rank: int, pixels: int, width: int = 256) -> int:
+    """Of the recipe's network and its basis tensor, the mean pattern's component included."""
+    network = Siren(SirenConfig(width, rank - 1), 0)
+    return sum(p.numel() for p in network.parameters()) + rank * pixels
+
+
 def band_pixels(counts: npt.NDArray, mean: npt.NDArray, shape: tuple[int, int]) -> Tensor:
     """(p,) True at the 15 % of pixels with the steepest mean-normalised patterns."""
     steepness = np.zeros(shape)
@@ -112,12 +123,13 @@ def band_pixels(counts: npt.NDArray, mean: npt.NDArray, shape: tuple[int, int]) 
 
 @torch.no_grad()
 def mae_pct(
-    network: Siren, basis: Tensor, xy: Tensor, data: Tensor, scale: float, span: float
-) -> float:
-    """Mean absolute error over all points and pixels, in percent of the full range."""
+    network: Siren, basis: Tensor, xy: Tensor, data: Tensor, judged: Tensor, scale: float,
+    span: float,
+) -> float:  # fmt: skip
+    """Mean absolute error over all points and the `judged` pixels, in percent of the full range."""
     total = 0.0
     for start in range(0, len(xy), 1024):
         rows = slice(start, start + 1024)
         decoded = basis[:, 0] + network(xy[rows]) @ basis[:, 1:].T
-        total += float((decoded - data[rows]).abs().sum())
-    return 100 * total * scale / data.numel() / span
+        total += float((decoded - data[rows]).abs()[:, judged].sum())
+    return 100 * total * scale / (len(data) * len(judged)) / span

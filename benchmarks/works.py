@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -11,9 +12,11 @@ import numpy as np
 from ebsdarchive import open_scan
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import ArrayPatterns, Detector, Scan, SourceFile
-from ebsdarchive.simulation import simulate_scan
+from ebsdarchive.simulation import Camera, simulate_scan
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHOT_NOISE = Camera(electrons=1 / 0.03**2, read_noise=0.0)
+W4_CAMERA = Camera(electrons=8000.0, read_noise=0.003)
 
 
 def real_ni() -> Scan:
@@ -29,17 +32,47 @@ def real_si() -> Scan:
 
 def simulated(ny: int, nx: int, sy: int, sx: int, grains: int, **options: object) -> Scan:
     """A simulated nickel scan held in memory; the same figures give the same scan."""
-    scan = simulate_scan((ny, nx), (sy, sx), grains=grains, **options)  # type: ignore[arg-type]
-    patterns = np.concatenate([block for _, _, block in scan.blocks()])
-    return Scan(
-        patterns=ArrayPatterns(patterns),
-        grid=scan.grid,
-        detector=scan.detector,
-        source=scan.source,
-        phases=scan.phases,
-        orientations=scan.orientations,
-        static_background=scan.static_background,
+    return held(simulate_scan((ny, nx), (sy, sx), grains=grains, **options))  # type: ignore[arg-type]
+
+
+def grains_and_truth(small: bool = False) -> tuple[Scan, Scan]:
+    """W2: 300 x 300 points of 60 x 60 px, 200 grains, shot noise of 3 %; and its truth, rounded."""
+    return _with_truth(small)
+
+
+def deformed_and_truth(small: bool = False) -> tuple[Scan, Scan]:
+    """W3: as W2, the grains deformed: cells of 8 points, 1 degree between them."""
+    return _with_truth(small, cell_size=8.0, cell_spread_deg=1.0)
+
+
+def large_twinned() -> Scan:
+    """W4: 900 x 1000 points of 120 x 120 px, 26 GB, 1,500 grains with twins; not held in memory.
+
+    The noise is such that the KLT's own error is about 0.58 % of the full range.
+    """
+    return simulate_scan(
+        (900, 1000), (120, 120), grains=1500, seed=4, twin_fraction=0.6, camera=W4_CAMERA
     )
+
+
+def _with_truth(small: bool, **options: object) -> tuple[Scan, Scan]:
+    """A noisy scan and its truth; `small` is for trying things out: 60 x 60 points, 8 grains."""
+    shape, grains = ((60, 60), 8) if small else ((300, 300), 200)
+    noisy, truth = (
+        simulate_scan(
+            shape, (60, 60), grains=grains, seed=2, camera=SHOT_NOISE, clean=clean, **options
+        )  # type: ignore[arg-type]
+        for clean in (False, True)
+    )
+    return held(noisy), held(truth, np.dtype(np.uint16))
+
+
+def held(scan: Scan, dtype: np.dtype | None = None) -> Scan:
+    """`scan` with its patterns in memory, rounded where `dtype` is one of integers."""
+    patterns = np.empty(scan.patterns.shape, dtype or scan.patterns.dtype)
+    for start, stop, block in scan.blocks():
+        patterns[start:stop] = np.rint(block) if block.dtype != patterns.dtype else block
+    return replace(scan, patterns=ArrayPatterns(patterns))
 
 
 def in_memory(patterns: np.ndarray, grid: Grid, name: str) -> Scan:

@@ -320,6 +320,18 @@ def test_a_simulated_scan_is_written_by_command(run_cli, tmp_path):
     assert "12 patterns" in out
 
 
+def test_a_deformed_scan_with_twins_is_written_by_command(run_cli, tmp_path):
+    arguments = ("--shape", "24,18", "--pattern-shape", "5,3", "--grains", "2")
+    substructure = ("--cell-size", "5", "--cell-spread", "1.5", "--twins", "1")
+    code, _, err = run_cli("simulate", tmp_path / "a.up2", *arguments, *substructure)
+    assert code == 0, err
+    with np.load(tmp_path / "a.up2.truth.npz") as truth:
+        assert set(truth["is_twin"]) == {0, 1}
+        assert len(set(truth["cell_id"])) > 5
+    code, _, err = run_cli("simulate", tmp_path / "b.h5", *arguments, *substructure)
+    assert code == 0, err
+
+
 def test_the_demo_shows_the_main_job_on_a_scan_of_ones_own(source, run_cli, tmp_path):
     code, out, err = run_cli("demo", source, "-o", tmp_path / "demo", "--time", "1")
     assert code == 0, err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from ebsdarchive.simulation import (
     simulate_patterns,
     simulate_scan,
 )
-from ebsdarchive.simulation.microstructure import own_weight, uniform_quaternions
+from ebsdarchive.simulation.microstructure import own_weight
+from ebsdarchive.simulation.rotations import product, uniform_quaternions
 
 FLAT = Camera(
     contrast=0.05,
@@ -238,6 +240,132 @@ def test_neighbouring_points_of_a_grain_turn_smoothly():
     assert 0 < steps.max() < 0.2
 
 
+@pytest.mark.parametrize(
+    ("hexagonal", "digests"),
+    [
+        (False, ("e86e607c035fc73d", "2696859714ff785a", "1f8f2f0323ed76d1")),
+        (True, ("6df3d3f658961dda", "4bd742fadd8d8cb7", "dddf185835b02ca6")),
+    ],
+)
+def test_without_cells_and_twins_scans_are_what_they_were_before_there_were_any(
+    nickel, hexagonal, digests
+):
+    scan = simulate_scan(
+        (5, 7), (4, 3), grains=4, seed=2, dtype="uint8", hexagonal=hexagonal, master_pattern=nickel
+    )
+    truth = scan.orientations
+    held = (
+        scan.patterns.read(0, 35),
+        truth.properties["grain_id"],
+        np.round(truth.quaternions, 6) + 0.0,
+    )
+    assert tuple(hashlib.sha256(a.tobytes()).hexdigest()[:16] for a in held) == digests
+    assert set(truth.properties) == {"grain_id", "boundary_distance"}
+    assert not {"cell_size", "cell_spread_deg", "twin_fraction"} & set(scan.source.metadata)
+
+
+SUBSTRUCTURE = {"gradient_deg": 0.0, "cell_size": 8.0, "twin_fraction": 0.5}
+
+
+def test_cells_and_twins_leave_the_grains_as_they_are_and_follow_the_seed():
+    grid = Grid("square", 61, 43)
+    plain = polycrystal(grid, 9, seed=1)
+    truth, again = (polycrystal(grid, 9, seed=1, **SUBSTRUCTURE) for _ in range(2))
+    np.testing.assert_array_equal(truth.grain_id, plain.grain_id)
+    np.testing.assert_array_equal(truth.quaternions, again.quaternions)
+    np.testing.assert_array_equal(truth.mixed_quaternions, again.mixed_quaternions)
+    assert not plain.is_twin.any()
+    assert not plain.cell_id.any()
+    other = polycrystal(grid, 9, seed=2, **SUBSTRUCTURE)
+    assert (other.cell_id != truth.cell_id).mean() > 0.9
+
+
+@pytest.mark.parametrize("hexagonal", [False, True])
+def test_cells_are_even_have_sharp_walls_and_the_size_and_spread_asked_for(hexagonal):
+    even = 201 if hexagonal else None
+    grid = Grid("hexagonal" if hexagonal else "square", 201, 103, n_columns_even=even)
+    truth = polycrystal(grid, 2, seed=3, gradient_deg=0, cell_size=8.0, cell_spread_deg=2.5)
+    rows = truth.quaternions.reshape(103, 201, 4)
+    same_grain = np.diff(truth.grain_id.reshape(103, 201), axis=1) == 0
+    same_cell = np.diff(truth.cell_id.reshape(103, 201), axis=1) == 0
+    steps = angles_deg(rows[:, 1:], rows[:, :-1])
+    assert steps[same_grain & same_cell].max() < 1e-5
+    across = steps[same_grain & ~same_cell]
+    assert across.mean() == pytest.approx(2.5, rel=0.15)
+    area = 1.0 if not hexagonal else np.sqrt(3) / 2
+    cells = len(set(zip(truth.grain_id, truth.cell_id, strict=True)))
+    assert cells == pytest.approx(grid.size * area / 64, rel=0.25)
+    assert across.size / same_grain.sum() == pytest.approx(1 / 8, rel=0.35)
+
+
+def test_walls_of_cells_are_not_mixed():
+    truth = polycrystal(Grid("square", 40, 30), 1, seed=3, mixing_width=1.0, cell_size=5.0)
+    assert len(truth.mixed_points) == 0
+    assert np.isinf(truth.boundary_distance).all()
+
+
+def test_twins_are_turned_by_sixty_degrees_about_the_normal_of_their_boundaries():
+    grid = Grid("square", 90, 70)
+    truth = polycrystal(grid, 12, seed=6, gradient_deg=0, twin_fraction=1.0)
+    xy = grid.positions()
+    for grain in range(12):
+        inside = truth.grain_id == grain
+        parent = truth.quaternions[inside & ~truth.is_twin][0]
+        twin = truth.quaternions[inside & truth.is_twin][0]
+        turn = product(twin[None], (parent * [1, -1, -1, -1])[None])[0]
+        assert abs(turn[0]) == pytest.approx(np.cos(np.radians(30)))
+        axis = turn[1:] / np.linalg.norm(turn[1:])
+        np.testing.assert_allclose(np.abs(axis), 3**-0.5)
+        normal = rotated((parent * [1, -1, -1, -1])[None], axis)[0]
+        along = xy[inside] @ [normal[1], normal[0]] / np.hypot(normal[0], normal[1])
+        sorted_twins = truth.is_twin[inside][np.argsort(along)]
+        assert np.count_nonzero(np.diff(sorted_twins.astype(int))) in (1, 2, 3, 4)  # lamellae
+
+
+def rotated(quaternions, vector):
+    """(n, 3) `vector` turned by each quaternion."""
+    pure = np.broadcast_to(np.append(0.0, vector), quaternions.shape)
+    return product(product(quaternions, pure), quaternions * [1, -1, -1, -1])[:, 1:]
+
+
+@pytest.mark.parametrize(("fraction", "grains"), [(0.0, 0), (0.1, 2), (0.5, 10), (1.0, 20)])
+def test_as_many_grains_have_twins_as_were_asked_for(fraction, grains):
+    truth = polycrystal(Grid("square", 90, 70), 20, seed=6, twin_fraction=fraction)
+    assert len(set(truth.grain_id[truth.is_twin])) == grains
+
+
+def test_at_a_twin_boundary_the_patterns_of_twin_and_parent_mix():
+    grid = Grid("square", 90, 70)
+    truth = polycrystal(grid, 1, seed=6, gradient_deg=0, mixing_width=0.5, twin_fraction=1.0)
+    parent, twin = (truth.quaternions[truth.is_twin == side][0] for side in (False, True))
+    behind = np.where(truth.is_twin[truth.mixed_points, None], parent, twin)
+    assert len(truth.mixed_points) > 20
+    assert angles_deg(truth.mixed_quaternions, behind).max() < 1e-4
+    rows = truth.is_twin.reshape(70, 90)
+    ahead = truth.boundary_distance.reshape(70, 90)[:, :-1]
+    assert ahead[rows[:, 1:] != rows[:, :-1]].max() <= 1
+
+
+def test_a_scan_says_where_its_cells_and_twins_are(nickel):
+    scan = simulate_scan(
+        (20, 30), (3, 5), grains=3, cell_size=6.0, twin_fraction=1.0, master_pattern=nickel
+    )
+    properties = scan.orientations.properties
+    assert set(properties) == {"grain_id", "boundary_distance", "cell_id", "is_twin"}
+    assert set(properties["is_twin"]) == {0, 1}
+    assert len(set(properties["cell_id"])) > 5
+    recorded = scan.source.metadata
+    assert (recorded["cell_size"], recorded["cell_spread_deg"]) == (6.0, 1.0)
+    assert recorded["twin_fraction"] == 1.0
+
+
+def test_twins_are_for_cubic_phases_only(phases_file):
+    magnesium = read_master_pattern(phases_file, "Mg")
+    with pytest.raises(ArgumentError, match="cubic phase, found Mg, point group 6/mmm") as caught:
+        simulate_scan((5, 7), (3, 4), grains=2, twin_fraction=0.5, master_pattern=magnesium)
+    assert "\n" not in str(caught.value)
+
+
 def test_random_orientations_are_uniform():
     first = rotations(4000)[:, 0] ** 2  # cos²(angle / 2), mean 1/4 for uniform rotations
     assert first.mean() == pytest.approx(0.25, abs=0.02)
@@ -399,6 +527,11 @@ def test_files_without_the_master_pattern_are_named(phases_file, tmp_path):
         ({"electrons": np.nan}, ArgumentError),
         ({"gradient_deg": -1}, ArgumentError),
         ({"mixing_width": np.nan}, ArgumentError),
+        ({"cell_size": 0.5}, ArgumentError),
+        ({"cell_size": np.nan}, ArgumentError),
+        ({"cell_spread_deg": -1}, ArgumentError),
+        ({"twin_fraction": 1.5}, ArgumentError),
+        ({"twin_fraction": -0.5}, ArgumentError),
         ({"pattern_shape": (0, 5)}, ArgumentError),
         ({"grid_shape": (0, 5)}, GeometryError),
         ({"step_um": 0}, GeometryError),

@@ -68,6 +68,27 @@ from ebsdarchive.cli.options import PathType, columns_rows, progress_bar
     help="Width of the interaction volume in steps.",
 )
 @click.option(
+    "--cell-size",
+    type=click.FloatRange(1),
+    help="Deformed grains: mean size of their cells in steps.  [default: no cells]",
+)
+@click.option(
+    "--cell-spread",
+    "cell_spread_deg",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Mean disorientation between neighbouring cells, in degrees.",
+)
+@click.option(
+    "--twins",
+    "twin_fraction",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of grains with annealing twins; cubic phases only.",
+)
+@click.option(
     "--master-pattern",
     type=PathType,
     help="Master pattern file.  [default: kikuchipy's bundled Ni]",

@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.geometry import Grid
+from ebsdarchive.simulation.rotations import from_vectors, product, uniform_quaternions
+from ebsdarchive.simulation.substructure import Cells, Twins
 
-__all__ = ["Microstructure", "own_weight", "polycrystal", "uniform_quaternions"]
+__all__ = ["Microstructure", "own_weight", "polycrystal"]
 
 NEIGHBOURS = 6
 POINTS_AT_ONCE = 1 << 17
@@ -28,21 +30,29 @@ class Microstructure:
     Parameters
     ----------
     quaternions
-        (n, 4) orientation of the grain at the point, sample to crystal, scalar first.
+        (n, 4) orientation at the point, sample to crystal, scalar first.
     grain_id
         (n,) int32, from 0.
+    cell_id
+        (n,) int32 dislocation cell, unique within a grain; 0 where there are none.
+    is_twin
+        (n,) bool, inside a twin lamella of the grain.
     boundary_distance
-        (n,) float32 distance to the nearest boundary in steps; infinite in a single crystal.
+        (n,) float32 distance to the nearest boundary of a grain or twin in steps; infinite where
+        there is none.
     mixed_points
-        (m,) ascending indices of the points whose pattern holds a share of a second grain.
+        (m,) ascending indices of the points whose pattern holds a share of a second grain, or
+        of what is behind a twin boundary.
     mixed_weights
-        (m,) float32 share of the point's own grain, 0.5 … 1.
+        (m,) float32 share of the point's own orientation, 0.5 … 1.
     mixed_quaternions
-        (m, 4) orientation of the second grain, continued to the point.
+        (m, 4) second orientation, continued to the point.
     """
 
     quaternions: npt.NDArray[np.float64]
     grain_id: npt.NDArray[np.int32]
+    cell_id: npt.NDArray[np.int32]
+    is_twin: npt.NDArray[np.bool_]
     boundary_distance: npt.NDArray[np.float32]
     mixed_points: npt.NDArray[np.int64]
     mixed_weights: npt.NDArray[np.float32]
@@ -50,9 +60,19 @@ class Microstructure:
 
 
 def polycrystal(
-    grid: Grid, grains: int, seed: int, gradient_deg: float = 1.0, mixing_width: float = 0.4
+    grid: Grid,
+    grains: int,
+    seed: int,
+    gradient_deg: float = 1.0,
+    mixing_width: float = 0.4,
+    *,
+    cell_size: float | None = None,
+    cell_spread_deg: float = 1.0,
+    twin_fraction: float = 0.0,
 ) -> Microstructure:
     """Fill a grid with randomly oriented grains.
+
+    Cells and twins have random numbers of their own: with the same seed the grains stay the same.
 
     Parameters
     ----------
@@ -60,38 +80,68 @@ def polycrystal(
         Number of grains, each with one point at least.
     gradient_deg
         Spread of the orientations in a grain: each point lies within half of it of the grain's
-        mean orientation.
+        mean orientation, not counting cells and twins.
     mixing_width
-        Standard deviation of the interaction volume in steps, see `own_weight`.
+        Standard deviation of the interaction volume in steps, see `own_weight`. Walls of cells are
+        not mixed.
+    cell_size, cell_spread_deg
+        Mean size in steps of dislocation cells and mean disorientation between neighbouring ones;
+        None for `cell_size` leaves them out. See `Cells`.
+    twin_fraction
+        Share of the grains with one or two twin lamellae; for cubic crystals. See `Twins`.
 
     Raises
     ------
     ArgumentError
-        If there are more grains than points, or a number is negative.
+        If there are more grains than points, or a number is out of its range.
     """
-    if not 1 <= grains <= grid.size:
-        raise ArgumentError(f"grains: expected 1 to {grid.size} (points), found {grains}")
-    for name, value in (("gradient_deg", gradient_deg), ("mixing_width", mixing_width)):
-        if not 0 <= value < np.inf:
-            raise ArgumentError(f"{name}: expected a number of at least 0, found {value}")
-    if seed < 0:
-        raise ArgumentError(f"seed: expected an integer of at least 0, found {seed}")
+    _require_sensible(
+        grains, grid.size, seed, twin_fraction, cell_size,
+        gradient_deg=gradient_deg, mixing_width=mixing_width, cell_spread_deg=cell_spread_deg,
+    )  # fmt: skip
     rng = np.random.default_rng([seed, 0])
     points = _points(grid)
     seeds = points[rng.choice(grid.size, grains, replace=False)]
     grain_id, neighbour, distance = _laguerre_cells(points, seeds, rng)
     field = _RotationField(points, seeds, grain_id, radians(gradient_deg / 2), rng)
     mean = uniform_quaternions(grains, rng)
+    cells = twins = None
+    cell_id, is_twin = np.zeros(grid.size, np.int32), np.zeros(grid.size, bool)
+    if cell_size is not None:
+        cells_rng = np.random.default_rng([seed, 3])
+        cells = Cells(points, grains, cell_size, cell_spread_deg, cells_rng)
+        cell_id = cells.cell_id(points, grain_id)
+    beside_twin = is_twin
+    if twin_fraction > 0:
+        twins_rng = np.random.default_rng([seed, 4])
+        twins = Twins(points, grain_id, mean, twin_fraction, twins_rng)
+        depth = twins.depth(points, grain_id)
+        is_twin, beside_twin = depth > 0, np.abs(depth) < distance
+        neighbour = np.where(beside_twin, grain_id, neighbour)
+        distance = np.minimum(distance, np.abs(depth))
+
+    def orientations(
+        at: npt.NDArray[np.float64], grain: npt.NDArray[np.int32], across_twin: npt.NDArray
+    ) -> npt.NDArray[np.float64]:
+        """(k, 4) what the grains have at the positions, or behind their twin boundary there."""
+        quaternions = product(field.at(at, grain), mean[grain])
+        if cells is not None:
+            quaternions = cells.turn(quaternions, at, grain)
+        if twins is not None:
+            quaternions = twins.turn(quaternions, grain, (twins.depth(at, grain) > 0) ^ across_twin)
+        return quaternions
+
     weight = own_weight(distance, mixing_width)
     mixed = np.flatnonzero(weight < 1 - NEGLIGIBLE)
-    second = neighbour[mixed]
     return Microstructure(
-        quaternions=_product(field.at(points, grain_id), mean[grain_id]),
+        quaternions=orientations(points, grain_id, np.zeros_like(is_twin)),
         grain_id=grain_id,
+        cell_id=cell_id,
+        is_twin=is_twin,
         boundary_distance=distance.astype(np.float32),
         mixed_points=mixed,
         mixed_weights=weight[mixed].astype(np.float32),
-        mixed_quaternions=_product(field.at(points[mixed], second), mean[second]),
+        mixed_quaternions=orientations(points[mixed], neighbour[mixed], beside_twin[mixed]),
     )
 
 
@@ -107,10 +157,20 @@ def own_weight(distance: npt.ArrayLike, width: float) -> npt.NDArray[np.float64]
     return ndtr(distance / width) if width > 0 else np.ones_like(distance)
 
 
-def uniform_quaternions(n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """(n, 4) unit quaternions, uniformly distributed over all rotations."""
-    quaternions = rng.standard_normal((n, 4))
-    return quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)
+def _require_sensible(
+    grains: int, n: int, seed: int, twin_fraction: float, cell_size: float | None, **lengths: float
+) -> None:
+    if not 1 <= grains <= n:
+        raise ArgumentError(f"grains: expected 1 to {n} (points), found {grains}")
+    for name, value in lengths.items():
+        if not 0 <= value < np.inf:
+            raise ArgumentError(f"{name}: expected a number of at least 0, found {value}")
+    if cell_size is not None and not 1 <= cell_size < np.inf:
+        raise ArgumentError(f"cell_size: expected a number of at least 1, found {cell_size}")
+    if not 0 <= twin_fraction <= 1:
+        raise ArgumentError(f"twin_fraction: expected a number from 0 to 1, found {twin_fraction}")
+    if seed < 0:
+        raise ArgumentError(f"seed: expected an integer of at least 0, found {seed}")
 
 
 def _points(grid: Grid) -> npt.NDArray[np.float64]:
@@ -197,29 +257,14 @@ class _RotationField:
         self, points: npt.NDArray[np.float64], grain_id: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.float64]:
         """(n, 4) unit quaternions of the rotation that the grains have at the points."""
-        vectors = self._vectors(points, grain_id)  # (n, 3) axis times angle
-        angle = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.hstack([np.cos(angle / 2), vectors * np.sinc(angle / (2 * pi)) / 2])
+        return from_vectors(self._vectors(points, grain_id))
 
     def _vectors(
         self, points: npt.NDArray[np.float64], grain_id: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.float64]:
+        """(n, 3) rotation vectors, axis times angle."""
         r = (points - self._seeds[grain_id]) / self._radius
         linear = (self._along[grain_id] * r).sum(axis=1, keepdims=True)
         wave = np.sin((self._wave[grain_id] * r).sum(axis=1) + self._phase[grain_id])[:, None]
         vectors = linear * self._linear_axis[grain_id] + wave * self._wave_axis[grain_id]
         return (vectors - self._centre[grain_id]) * self._scale[grain_id]
-
-
-def _product(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(n, 4) Hamilton products p q: first q, then p."""
-    a, b, c, d = p.T
-    e, f, g, h = q.T
-    return np.column_stack(
-        [
-            a * e - b * f - c * g - d * h,
-            a * f + b * e + c * h - d * g,
-            a * g - b * h + c * e + d * f,
-            a * h + b * g - c * f + d * e,
-        ]
-    )

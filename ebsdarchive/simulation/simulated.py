@@ -24,6 +24,7 @@ from ebsdarchive.simulation.master_pattern import (
     toned,
 )
 from ebsdarchive.simulation.microstructure import polycrystal
+from ebsdarchive.simulation.substructure import require_cubic
 
 __all__ = ["SimulatedPatterns", "simulate_patterns", "simulate_scan"]
 
@@ -187,6 +188,9 @@ def simulate_scan(
     electrons: float | None = None,
     gradient_deg: float = 1.0,
     mixing_width: float = 0.4,
+    cell_size: float | None = None,
+    cell_spread_deg: float = 1.0,
+    twin_fraction: float = 0.0,
     master_pattern: str | Path | MasterPattern | None = None,
     phase: str | None = None,
     beam_energy_kev: float | None = None,
@@ -222,6 +226,11 @@ def simulate_scan(
     mixing_width
         Standard deviation of the interaction volume in steps: near a boundary the patterns of two
         grains mix, half and half at the boundary itself.
+    cell_size, cell_spread_deg
+        Deformed grains: mean size of their dislocation cells in steps (None: there are none), and
+        mean disorientation between neighbouring cells. Walls are sharp.
+    twin_fraction
+        Share of the grains that have one or two lamellar annealing twins (Sigma 3); cubic only.
     master_pattern, phase, beam_energy_kev
         See `read_master_pattern`; default is kikuchipy's bundled Ni pattern at 20 kV. The last two
         say nothing where `master_pattern` has been read already.
@@ -234,7 +243,8 @@ def simulate_scan(
     -------
     Scan
         Its `orientations` are the truth, with `grain_id` and `boundary_distance` (steps) as
-        properties. `static_background` is the background without bands, in counts.
+        properties, and `cell_id` and `is_twin` (0 or 1) where they were asked for.
+        `static_background` is the background without bands, in counts.
 
     Raises
     ------
@@ -277,7 +287,12 @@ def simulate_scan(
         azimuth_deg=azimuth_deg,
         twist_deg=twist_deg,
     )
-    truth = polycrystal(grid, grains, seed, gradient_deg, mixing_width)
+    if twin_fraction > 0:
+        require_cubic(master.phase)
+    truth = polycrystal(
+        grid, grains, seed, gradient_deg, mixing_width,
+        cell_size=cell_size, cell_spread_deg=cell_spread_deg, twin_fraction=twin_fraction,
+    )  # fmt: skip
     patterns = simulate_patterns(
         truth.quaternions,
         detector,
@@ -302,6 +317,16 @@ def simulate_scan(
         "camera": {k: v for k, v in asdict(camera).items() if k != "electrons"},
         "electrons": camera.electrons if isfinite(camera.electrons) else None,
     }
+    properties: dict[str, npt.NDArray] = {
+        "grain_id": truth.grain_id,
+        "boundary_distance": truth.boundary_distance,
+    }
+    if cell_size is not None:
+        settings |= {"cell_size": cell_size, "cell_spread_deg": cell_spread_deg}
+        properties["cell_id"] = truth.cell_id
+    if twin_fraction > 0:
+        settings["twin_fraction"] = twin_fraction
+        properties["is_twin"] = truth.is_twin.astype(np.int32)
     return Scan(
         patterns=patterns,
         grid=grid,
@@ -314,10 +339,7 @@ def simulate_scan(
         orientations=Orientations(
             quaternions=truth.quaternions,
             phase_id=np.full(grid.size, master.phase.phase_id, np.int32),
-            properties={
-                "grain_id": truth.grain_id,
-                "boundary_distance": truth.boundary_distance,
-            },
+            properties=properties,
         ),
         static_background=static_background if clean else np.rint(static_background).astype(dtype),
         name=f"simulated {master.phase.name}",
