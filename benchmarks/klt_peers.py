@@ -16,14 +16,10 @@ import imagecodecs
 import numpy as np
 from coded_works import Blocks, Coded, Work, front
 
+from ebsdarchive.codecs.images import decode_images, encode_images
 from ebsdarchive.neural.basis import RANK_LIMIT, choose_rank, klt_of_sample
 from ebsdarchive.neural.pixels import values_inside
 from ebsdarchive.neural.sample import draw_sample
-
-try:
-    from ebsdarchive.codecs.images import decode_images, encode_images
-except ImportError:  # until it is there
-    from stand_in_images import decode_images, encode_images
 
 __all__ = ["KLT_PEERS", "Klt", "klt_of"]
 

@@ -137,8 +137,9 @@ class IntegerStream:
     """An integer stream of kind coded-neural, decoded one symbol at a time."""
 
     def __init__(self, data: bytes) -> None:
-        lanes, words, bits, contexts, size = struct.unpack_from("<5I", data)
-        at = 20
+        lanes, words, bits, contexts, size, checksum = struct.unpack_from("<6I", data)
+        at = 24
+        assert zlib.crc32(data[at:]) == checksum
         codes = list(zlib.decompress(data[at : at + size]))
         at += size
         classes = len(codes) // contexts

@@ -18,7 +18,7 @@ from ebsdarchive.errors import CorruptionError
 
 __all__ = ["IntegerReader", "IntegerWriter"]
 
-_HEADER = struct.Struct("<5I")  # lanes, words, raw bits, contexts, bytes of the tables
+_HEADER = struct.Struct("<6I")  # lanes, words, raw bits, contexts, bytes of tables, CRC-32
 _STATE_BYTES = 5
 _EXACT = 8  # magnitudes below this are classes of their own; then two classes to an octave
 _MOST_CLASSES = _EXACT + 2 * 28
@@ -56,10 +56,11 @@ class IntegerWriter:
         states, words = encode(classes, contexts, tables, sizes, lanes)
         bits = np.concatenate([np.empty(0, np.uint8), *self._bits])
         told = zlib.compress(tables.codes.tobytes(), 9)
-        header = _HEADER.pack(lanes, len(words), len(bits), self._contexts, len(told))
         state_bytes = states.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :_STATE_BYTES]
-        parts = [header, told, state_bytes.tobytes(), words.astype("<u2").tobytes()]
-        return b"".join([*parts, np.packbits(bits).tobytes()])
+        parts = [told, state_bytes.tobytes(), words.astype("<u2").tobytes()]
+        body = b"".join([*parts, np.packbits(bits).tobytes()])
+        numbers = lanes, len(words), len(bits), self._contexts, len(told), zlib.crc32(body)
+        return _HEADER.pack(*numbers) + body
 
 
 class IntegerReader:
@@ -73,8 +74,10 @@ class IntegerReader:
 
     def __init__(self, data: bytes) -> None:
         try:
-            lanes, words, bits, contexts, told = _HEADER.unpack_from(data)
+            lanes, words, bits, contexts, told, checksum = _HEADER.unpack_from(data)
             at = _HEADER.size
+            if zlib.crc32(data[at:]) != checksum:
+                raise ValueError("checksum")
             codes = _inflated(data[at : at + told], contexts * _MOST_CLASSES)
             if not (1 <= lanes <= _MOST_LANES and contexts and len(codes) % contexts == 0):
                 raise ValueError("header out of range")
