@@ -10,6 +10,7 @@ import click
 
 from ebsdarchive.cli.options import (
     PathType,
+    guarantee,
     neural_options,
     pick_neural_options,
     progress_bar,
@@ -78,6 +79,8 @@ def command(scan: str, as_json: bool, **values: Any) -> None:
             f"{field.mae_pct:.3f} % of range ({field.mae_counts:.4g} counts), worst point "
             f"{field.worst_mae_counts:.4g} counts"
         )
+        if field.max_error_counts is not None:
+            click.echo(f"          {guarantee(field.max_error_counts)}")
         for note in field.notes:
             click.echo(f"          {note}")
 

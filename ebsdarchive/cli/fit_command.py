@@ -10,6 +10,7 @@ import click
 
 from ebsdarchive.cli.options import (
     PathType,
+    guarantee,
     neural_options,
     pick_neural_options,
     progress_bar,
@@ -43,5 +44,7 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
         f"error {summary.mae_pct:.3f} % of range ({summary.mae_counts:.4g} counts), worst point "
         f"{summary.worst_mae_counts:.4g} counts, {summary.seconds:.0f} s on {summary.device}"
     )
+    if summary.max_error_counts is not None:
+        click.echo(f"  {guarantee(summary.max_error_counts)}")
     for note in summary.notes:
         click.echo(f"  {note}")

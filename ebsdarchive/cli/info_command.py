@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ebsdarchive.cli.options import PathType, readable_bytes
+from ebsdarchive.cli.options import PathType, guarantee, readable_bytes
 
 
 @click.command("info")
@@ -54,6 +54,8 @@ def _lines(described: dict[str, Any]) -> list[str]:
             text += f", lossless, profile {layer['profile']}"
         if "mae_percent" in layer:
             text += f", rank {layer['rank']}, mean error {layer['mae_percent']:.3f} % of range"
+        if "max_error_counts" in layer:
+            text += f"; {guarantee(layer['max_error_counts'])}"
         lines.append(text)
     for activity in described["activities"]:
         lines.append(f"  {activity['started'][:19]}  {activity['command']}")

@@ -12,6 +12,7 @@ import click
 __all__ = [
     "LayerOption",
     "PathType",
+    "guarantee",
     "neural_options",
     "pair",
     "pick_neural_options",
@@ -81,6 +82,14 @@ def _positive_or_auto(text: str) -> int | str:
     return int(text)
 
 
+def _from_archive(text: str) -> str:
+    kind, _, path = text.partition(":")
+    if kind != "from" or not path:
+        raise ValueError("from:ARCHIVE")
+    return path
+
+
+_basis_from = _Parsed("from:archive", _from_archive)
 pair = _Parsed("x,y", _two_numbers)
 vertices = _Parsed("x0,y0:x1,y1", _positions)
 region = _Parsed("x0,y0:x1,y1", _region)
@@ -123,6 +132,12 @@ def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Best field of this size in MB.",
             ),
             click.option(
+                "--target-deviation",
+                type=click.FloatRange(0, min_open=True),
+                metavar="DEG",
+                help="Small field whose Hough-indexed orientations deviate no more on average.",
+            ),
+            click.option(
                 "--coding-loss",
                 type=click.FloatRange(0, min_open=True),
                 default=1.5,
@@ -158,6 +173,18 @@ def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Leave out detector pixels without signal.",
             ),
             click.option(
+                "--init-from",
+                type=PathType,
+                metavar="ARCHIVE",
+                help="Begin training with the field of another scan of the same area.",
+            ),
+            click.option(
+                "--basis",
+                type=_basis_from,
+                metavar="from:ARCHIVE",
+                help="Take the basis patterns of another archive instead of the scan's own.",
+            ),
+            click.option(
                 "--seed", type=int, default=0, show_default=True, help="Of all random numbers."
             ),
             click.option(
@@ -184,6 +211,9 @@ def pick_neural_options(values: dict[str, Any]) -> Any:
         target_size_mb=values.pop("target_size"),
         coding_loss_pct=values.pop("coding_loss"),
         max_error_counts=values.pop("max_error"),
+        target_deviation_deg=values.pop("target_deviation"),
+        init_from=values.pop("init_from"),
+        basis_from=values.pop("basis"),
         time_s=values.pop("time_s"),
         band_weight=values.pop("band_weight"),
         mask=values.pop("mask"),
@@ -224,6 +254,15 @@ class _ProgressBar:
 def progress_bar() -> _ProgressBar:
     """Progress for a verb, shown on stderr."""
     return _ProgressBar()
+
+
+def guarantee(max_error_counts: float) -> str:
+    """What the residual of a neural layer guarantees, in words."""
+    if max_error_counts == 0:
+        return "with its residual bit-exact at all measured points"
+    return (
+        f"with its residual no pixel of a measured point is off by more than {max_error_counts:g}"
+    )
 
 
 def readable_bytes(count: float) -> str:

@@ -8,6 +8,7 @@ Memory: the sample (256 MiB as float32, and as much for its decomposition), the 
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,13 @@ import numpy.typing as npt
 from ebsdarchive.codecs.networks import QuantisedNetwork
 from ebsdarchive.errors import FitError
 from ebsdarchive.neural import plan as planning
-from ebsdarchive.neural.basis import RANK_LIMIT, Basis, choose_rank, klt_of_sample
+from ebsdarchive.neural.basis import (
+    RANK_LIMIT,
+    Basis,
+    choose_rank,
+    klt_in_span,
+    klt_of_sample,
+)
 from ebsdarchive.neural.coded import CodedField, decode_field, encode_field
 from ebsdarchive.neural.field import FieldTensors, Network
 from ebsdarchive.neural.options import (
@@ -51,7 +58,8 @@ Arrays = tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]  # 
 HELD_BYTES = 256 << 20  # scans up to this size are read once and held
 TARGET_ATTEMPTS = 3
 PROBES = 512  # patterns on which a step is tuned to a target
-NEAR = 0.3  # a width is right if the best number of weights is within this part of it
+NEAR = (1.6, 2.2)  # factors of the best number of weights within which the next width is not tried
+WARM_RATE = 0.3  # of the learning rate, where training begins with another field's layers
 FIRST_SHARE = 0.25  # of the time for training, spent on a first network where a second may follow
 
 
@@ -77,6 +85,8 @@ def fit_field(
     *,
     progress: Progress | None = None,
     checkpoint: Path | str | None = None,
+    start: FieldTensors | None = None,
+    dictionary: FieldTensors | None = None,
 ) -> FitResult:
     """Fit a neural field to a scan (TF-INR, arXiv:2606.10352), in coefficient space, and code it.
 
@@ -88,6 +98,11 @@ def fit_field(
     checkpoint
         Training leaves files behind whose names begin so, interrupted or done, and the same fit
         goes on from there; the caller removes them once the result is safe.
+    start
+        A field of the same area (an earlier scan of it, say) whose sine layers training begins
+        with; its width and depth are taken.
+    dictionary
+        A field whose basis patterns span those of this one, instead of a KLT of the scan's own.
 
     Raises
     ------
@@ -96,7 +111,7 @@ def fit_field(
     ArgumentError
         If an option makes no sense.
     """
-    return _Fit(scan, options or FitOptions(), progress, checkpoint).run()
+    return _Fit(scan, options or FitOptions(), progress, checkpoint, start, dictionary).run()
 
 
 class _Fit:
@@ -108,27 +123,33 @@ class _Fit:
         options: FitOptions,
         progress: Progress | None,
         checkpoint: Path | str | None,
+        start: FieldTensors | None,
+        dictionary: FieldTensors | None,
     ) -> None:
         self.scan, self.options = scan, options
+        self.start, self.dictionary = start, dictionary
         self.report = progress
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoints: set[Path] = set()
-        n = scan.grid.size
-        self.depth = options.depth if isinstance(options.depth, int) else auto_depth(n)
-        self.omegas = [
-            options.omega_0,
-            *[auto_omega(options.omega_0, self.depth)] * (self.depth - 1),
-        ]
         self.log: dict[str, Any] = {"seconds": {}, "notes": [], "seed": options.seed}
+        self.depth = _whole(options.depth, auto_depth(scan.grid.size))
+        self.omegas = [options.omega_0]
+        self.omegas += [auto_omega(options.omega_0, self.depth)] * (self.depth - 1)
+        if start is not None:
+            if not start.weights:
+                raise FitError("start: expected a field with a network, found one of rank 1")
+            self.depth = len(start.weights) - 1
+            self.omegas = [start.omega_first, *[start.omega_hidden] * (self.depth - 1)]
 
     def run(self) -> FitResult:
+        """The best of up to three attempts."""
         n = self.scan.grid.size
         with self._stage("sample", n):
             if self.scan.nbytes <= HELD_BYTES:
                 held = self.scan.patterns.read(0, n)
                 self.scan = replace(self.scan, patterns=ArrayPatterns(held))
             sample = draw_sample(self.scan, self.options.seed)
-            mask = detector_mask(sample, self.options.mask)
+            mask = self._mask(sample)
             weights = pixel_weights(sample, mask, self.options.band_weight)
             basis = self._basis(sample, mask, weights)
             self.noise = noise_counts(sample, mask)
@@ -159,6 +180,9 @@ class _Fit:
         n = self.scan.grid.size
         limit = min(RANK_LIMIT, coefficient_limit(n))
         rank = self.options.rank
+        if self.dictionary is not None:
+            basis = klt_in_span(sample, weights, self.dictionary.basis, mask)
+            return basis.truncate(rank - 1) if isinstance(rank, int) else basis.truncate(limit)
         if isinstance(rank, int):
             if rank - 1 > coefficient_limit(n):
                 raise FitError(
@@ -171,6 +195,18 @@ class _Fit:
         if choose_rank(basis, len(sample.pairs)).rank > 0.7 * some and some < limit:
             basis = klt_of_sample(sample, mask, weights, limit, self.options.seed)
         return basis
+
+    def _mask(self, sample: Sample) -> npt.NDArray[np.bool_]:
+        """The pixels to fit: those of the dictionary, where there is one."""
+        if self.dictionary is None:
+            return detector_mask(sample, self.options.mask)
+        mask, shape = self.dictionary.mask, sample.patterns.shape[1:]
+        if mask.shape != shape:
+            raise FitError(
+                f"basis: expected basis patterns of {shape} pixels, found {mask.shape}; take "
+                f"them from a scan with the same detector settings"
+            )
+        return mask
 
     def _plan(self, sample: Sample, basis: Basis) -> Plan:
         """Rank, step and perhaps width for what was asked for."""
@@ -209,7 +245,8 @@ class _Fit:
             projection = project(self.scan, basis, tick)
         quantised = None
         if len(projection.scale):
-            quantised = self._network(projection, plan, wider)
+            noise = float(np.nansum(basis.noise))
+            quantised = self._network(projection, plan, noise, wider)
         network = None if quantised is None else self._evaluated(quantised)
         with self._stage("refit", n) as tick:
             refit = refit_basis(self.scan, network, projection.mean_pattern, basis.mask, tick)
@@ -224,9 +261,11 @@ class _Fit:
         self.log["rank"], self.log["bytes"] = tensors.rank, coded.nbytes
         return FitResult(coded, tensors, errors, self.log)
 
-    def _network(self, projection: Projection, plan: Plan, wider: float) -> QuantisedNetwork:
+    def _network(
+        self, projection: Projection, plan: Plan, noise: float, wider: float
+    ) -> QuantisedNetwork:
         """A network of the right width, trained and rounded."""
-        weights, biases = self._trained(projection, plan, wider)
+        weights, biases = self._trained(projection, plan, noise, wider)
         from ebsdarchive.neural.rounding import Rounding, round_network
 
         grid = self.scan.grid
@@ -241,9 +280,14 @@ class _Fit:
     def _evaluated(self, quantised: QuantisedNetwork) -> Network:
         return Network(*quantised.arrays(), self.omegas[0], self.omegas[1])
 
-    def _trained(self, projection: Projection, plan: Plan, wider: float) -> Arrays:
-        """The network whose width pays best, out of a few that are trained."""
+    def _trained(self, projection: Projection, plan: Plan, noise: float, wider: float) -> Arrays:
+        """The network whose width pays best, out of a few that are trained.
+
+        `noise` is the part of the coefficients' energy, in counts squared, that is noise.
+        """
         n, outputs, options = self.scan.grid.size, len(projection.scale), self.options
+        if self.start is not None:
+            return self._train(projection, len(self.start.biases[0]), options.time_s)[0]
         if isinstance(options.width, int):
             return self._train(projection, options.width, options.time_s)[0]
         if plan.width is not None:
@@ -253,16 +297,17 @@ class _Fit:
         measured: list[tuple[float, float]] = []
         tried: dict[int, tuple[float, Arrays]] = {}
         price = planning.PRICE * plan.step**2 * planning.BITS_PER_WEIGHT
-        for _ in range(2 if options.time_s else 3):
+        for near in NEAR[: 1 if options.time_s else 2] + (math.inf,):
             arrays, error = self._train(projection, width, time_s)
             count = parameters(width, self.depth, outputs)
-            measured.append((count, error))
+            # the noise of the coefficients is not for the network to learn
+            measured.append((count, max(error - noise, 0.02 * error)))
             tried[width] = (error + price * count, arrays)
             best = wider * planning.best_parameters(measured, plan.step)
             best = min(max(best, count / 6), count * 6)
             next_width = width_for(best, self.depth, outputs)
             time_s = None if options.time_s is None else (1 - FIRST_SHARE) * options.time_s
-            if next_width in tried or abs(best / count - 1) < NEAR:
+            if next_width in tried or max(best / count, count / best) < near:
                 break
             width = next_width
         self.log["widths"] = sorted(tried)
@@ -284,8 +329,10 @@ class _Fit:
             width, len(projection.scale), self.depth, self.omegas[0], self.omegas[1]
         )
         rate = options.learning_rate
+        if isinstance(rate, str):
+            rate = auto_learning_rate(width) * (1 if self.start is None else WARM_RATE)
         how = TrainOptions(
-            learning_rate=auto_learning_rate(width) if isinstance(rate, str) else rate,
+            learning_rate=rate,
             steps=auto_steps(n), time_s=time_s,
             seed=options.seed, device=options.device,
         )  # fmt: skip
@@ -295,7 +342,10 @@ class _Fit:
             path = self.checkpoint.with_name(f"{self.checkpoint.name}.{width}.npz")
             self.checkpoints.add(path)
         with self._stage("train", 1.0) as tick:
-            trained = train(xy, projection.targets, projection.scale, config, how, tick, path)
+            begin = None if self.start is None else _output_refitted(self.start, xy, projection)
+            trained = train(
+                xy, projection.targets, projection.scale, config, how, tick, path, begin
+            )
         self.log["notes"] += trained.notes
         self.log.setdefault("training", []).append(
             {
@@ -399,6 +449,23 @@ class _Probe:
             xy = scan.grid.normalise(scan.grid.positions_at(self.indices))
             decoded += network(xy) @ basis
         return float(np.abs(decoded - self.inside).mean(dtype=np.float64))
+
+
+def _whole(option: int | str, automatic: int) -> int:
+    return option if isinstance(option, int) else automatic
+
+
+def _output_refitted(start: FieldTensors, xy: npt.NDArray, projection: Projection) -> Arrays:
+    """The sine layers of another field, with the output layer that suits these coefficients."""
+    step = max(1, len(xy) // 50_000)
+    network = Network(start.weights, start.biases, start.omega_first, start.omega_hidden)
+    features = np.column_stack([network.last_features(xy[::step]), np.ones(len(xy[::step]))])
+    normal = features.T @ features
+    normal[np.diag_indices(len(normal))] += 1e-5 * np.trace(normal) / len(normal)
+    moment = features.T @ projection.targets[::step].astype(np.float64)
+    output = np.linalg.solve(normal, moment).T.astype(np.float32)
+    weights, biases = [*start.weights[:-1], output[:, :-1]], [*start.biases[:-1], output[:, -1]]
+    return weights, biases
 
 
 def noise_counts(sample: Sample, mask: npt.NDArray[np.bool_], pixels: int = 1024) -> float | None:

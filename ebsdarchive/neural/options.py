@@ -94,8 +94,8 @@ class FitOptions:
 
 
 def auto_width(n: int, rank: int) -> int:
-    """Width to begin with: 32 for 1,600 points, 64 for 40,000; at least an eighth of the rank."""
-    width = max(32 * (n / 1600) ** 0.2, rank / 8)
+    """Width to begin with: 32 for 1,600 points, 64 for 40,000; at least half the rank."""
+    width = max(32 * (n / 1600) ** 0.2, rank / 2)
     return whole_width(width)
 
 

@@ -25,6 +25,8 @@ __all__ = ["Rounding", "round_network"]
 POINTS = 2048  # that sensitivities are estimated from
 BLOCK = 256
 RECOVERY_STEPS, RECOVERY_RATE, BATCH = 100, 2e-4, 2048
+WEAKEST = 0.5  # squared images' steps of energy that an output has at least
+ATTEMPTS = 4
 FINEST = 2.0**-14  # of a layer's largest weight: a layer's step is no finer
 EXPONENTS = 12  # rows differ by at most this many half octaves from their layer
 
@@ -74,7 +76,11 @@ def round_network(
     how: Rounding,
     progress: Callable[[float], None] | None = None,
 ) -> QuantisedNetwork:
-    """Round a trained network, its outputs brought to unit variance."""
+    """Round a trained network.
+
+    Its outputs are turned first: uncorrelated, of unit variance, by descending energy, and without
+    those that are too weak to leave anything in images of step `step_counts`.
+    """
     matrices = [
         torch.from_numpy(np.concatenate([w, b[:, None]], axis=1).astype(np.float32))
         for w, b in zip(weights, biases, strict=True)
@@ -83,37 +89,60 @@ def round_network(
     draw = torch.Generator().manual_seed(how.seed)
     some = torch.randperm(n, generator=draw)[:POINTS].numpy()
     xy = torch.from_numpy(how.xy.astype(np.float32))
-    with torch.no_grad():
-        spread = _network(matrices, how.omegas, xy[some]).std(dim=0)
-    spread = torch.where(spread > 1e-6, spread, 1.0)
-    matrices[-1] = matrices[-1] / spread[:, None]
-    weight = (torch.from_numpy(how.scale) * spread).square()  # (c,) counts squared
-    problem = _Problem(xy, how.targets, spread, weight, list(how.omegas), draw)
-    steps = _choose_steps(matrices, problem, xy[some], how.step_counts)
-    plain = [
-        torch.round(m / s.matrix(m.shape[1])) * s.matrix(m.shape[1])
-        for m, s in zip(matrices, steps, strict=True)
-    ]
-    best = _in_turn(matrices, problem, steps, some, progress)
-    if problem.loss(plain, some) < problem.loss(best, some):
-        best = plain
+    turn, mean, energy = _turn(_network(matrices, how.omegas, xy[some]), how)
+    matrices[-1] = turn.T @ matrices[-1]
+    matrices[-1][:, -1] -= mean @ turn
+    problem = _Problem(xy, how.targets, turn, mean, energy, list(how.omegas), draw)
+    count = sum(m.numel() for m in matrices)
+    exact, step = problem.loss(matrices, some), how.step_counts
+    for _ in range(ATTEMPTS):
+        steps = _choose_steps(matrices, problem, xy[some], step)
+        plain = [
+            torch.round(m / s.matrix(m.shape[1])) * s.matrix(m.shape[1])
+            for m, s in zip(matrices, steps, strict=True)
+        ]
+        best = _in_turn(matrices, problem, steps, some, progress)
+        if problem.loss(plain, some) < problem.loss(best, some):
+            best = plain
+        # at coarse steps the quadratic estimate is too good to be true
+        if problem.loss(best, some) - exact <= count * how.step_counts**2 / 12:
+            break
+        step /= 2
     return _as_integers(best, steps)
+
+
+def _turn(outputs: Tensor, how: Rounding) -> tuple[Tensor, Tensor, Tensor]:
+    """Map (c, k) and mean (c,) of outputs to uncorrelated ones of unit variance, and the (k,)
+    squared counts that these stand for."""
+    scale = torch.from_numpy(how.scale).double()
+    mean = outputs.double().mean(dim=0)
+    counts = (outputs.double() - mean) * scale
+    energies, vectors = torch.linalg.eigh(counts.T @ counts / len(counts))
+    least = max(how.step_counts**2 * WEAKEST, 1e-7 * float(energies[-1]), 1e-30)
+    kept = torch.arange(len(energies) - 1, -1, -1)
+    kept = kept[energies.flip(0) > least][: len(outputs)]
+    if len(kept) == 0:
+        kept = torch.tensor([len(energies) - 1])
+    energy = energies[kept].clamp_min(1e-30)
+    turn = scale[:, None] * vectors[:, kept] / energy.sqrt()
+    return turn.float(), mean.float(), energy.float()
 
 
 @dataclass
 class _Problem:
-    """Positions, targets and the weight of each output; the network is a list of [W | b]."""
+    """Positions, targets, and the turn and weight of outputs; a network is a list of [W | b]."""
 
     xy: Tensor
     targets: npt.NDArray
-    spread: Tensor
+    turn: Tensor
+    mean: Tensor
     weight: Tensor
     omegas: list[float]
     draw: torch.Generator
 
     def target(self, chosen: npt.NDArray) -> Tensor:
-        """(k, c) targets of unit-variance outputs."""
-        return torch.from_numpy(self.targets[chosen].astype(np.float32)) / self.spread
+        """Targets of the turned outputs at some points."""
+        return (torch.from_numpy(self.targets[chosen].astype(np.float32)) - self.mean) @ self.turn
 
     @torch.no_grad()
     def loss(self, matrices: Sequence[Tensor], chosen: npt.NDArray) -> float:

@@ -71,6 +71,8 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
             }
             if name in archive.pattern_layers:
                 entry["ratio"] = nbytes / max(1, entry["stored_bytes"])
+            if "residual" in node:
+                entry["max_error_counts"] = attributes_of(node["residual"])["max_error_counts"]
             entry.pop("config", None)
             described["layers"][name] = entry
     described["scan"] = {k: v for k, v in described["scan"].items() if v is not None}
