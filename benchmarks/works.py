@@ -40,6 +40,13 @@ def grains_and_truth(small: bool = False) -> tuple[Scan, Scan]:
     return _with_truth(small)
 
 
+def grains_corner(side: int = 100) -> Scan:
+    """The first `side` x `side` points of W2, noisy."""
+    whole = simulate_scan((300, 300), (60, 60), grains=200, seed=2, camera=SHOT_NOISE)
+    rows = [whole.patterns.read(300 * y, 300 * y + side) for y in range(side)]
+    return in_memory(np.concatenate(rows), Grid("square", side, side), "corner of W2")
+
+
 def deformed_and_truth(small: bool = False) -> tuple[Scan, Scan]:
     """W3: as W2, the grains deformed: cells of 8 points, 1 degree between them."""
     return _with_truth(small, cell_size=8.0, cell_spread_deg=1.0)

@@ -59,6 +59,7 @@ HELD_BYTES = 256 << 20  # scans up to this size are read once and held
 TARGET_ATTEMPTS = 3
 PROBES = 512  # patterns on which a step is tuned to a target
 NEAR = (1.6, 2.2)  # factors of the best number of weights within which the next width is not tried
+RECOVERY_STEPS = 100
 WARM_RATE = 0.3  # of the learning rate, where training begins with another field's layers
 FIRST_SHARE = 0.25  # of the time for training, spent on a first network where a second may follow
 
@@ -267,15 +268,22 @@ class _Fit:
         """A network of the right width, trained and rounded."""
         weights, biases = self._trained(projection, plan, noise, wider)
         from ebsdarchive.neural.rounding import Rounding, round_network
+        from ebsdarchive.neural.siren import cores_for
 
         grid = self.scan.grid
         step = plan.weight_step(sum(a.size for a in (*weights, *biases)))
         how = Rounding(
             grid.normalise(grid.positions()), projection.targets, projection.scale, step,
-            self.omegas, self.options.seed,
+            self.omegas, self.options.seed, self._recovery_steps(),
         )  # fmt: skip
-        with self._stage("round", 1.0) as tick:
+        with self._stage("round", 1.0) as tick, cores_for(len(biases[0])):
             return round_network(weights, biases, how, progress=tick)
+
+    def _recovery_steps(self) -> int:
+        """Steps between the rounding of layers: fewer where time is short."""
+        if self.options.time_s is None:
+            return RECOVERY_STEPS
+        return int(min(RECOVERY_STEPS, 2 * self.options.time_s))
 
     def _evaluated(self, quantised: QuantisedNetwork) -> Network:
         return Network(*quantised.arrays(), self.omegas[0], self.omegas[1])
@@ -297,18 +305,21 @@ class _Fit:
         measured: list[tuple[float, float]] = []
         tried: dict[int, tuple[float, Arrays]] = {}
         price = planning.PRICE * plan.step**2 * planning.BITS_PER_WEIGHT
-        for near in NEAR[: 1 if options.time_s else 2] + (math.inf,):
+        for near in (*NEAR[: 1 if options.time_s else 2], math.inf):
             arrays, error = self._train(projection, width, time_s)
             count = parameters(width, self.depth, outputs)
             # the noise of the coefficients is not for the network to learn
             measured.append((count, max(error - noise, 0.02 * error)))
-            tried[width] = (error + price * count, arrays)
+            if width not in tried or error + price * count < tried[width][0]:
+                tried[width] = (error + price * count, arrays)
             best = wider * planning.best_parameters(measured, plan.step)
             best = min(max(best, count / 6), count * 6)
             next_width = width_for(best, self.depth, outputs)
             time_s = None if options.time_s is None else (1 - FIRST_SHARE) * options.time_s
             if next_width in tried or max(best / count, count / best) < near:
-                break
+                if time_s is None or len(measured) > 1:
+                    break
+                next_width = width  # the right width at once: train it for the rest of the time
             width = next_width
         self.log["widths"] = sorted(tried)
         if wider > 1:

@@ -24,7 +24,7 @@ __all__ = ["Rounding", "round_network"]
 
 POINTS = 2048  # that sensitivities are estimated from
 BLOCK = 256
-RECOVERY_STEPS, RECOVERY_RATE, BATCH = 100, 2e-4, 2048
+RECOVERY_RATE, BATCH = 2e-4, 2048
 WEAKEST = 0.5  # squared images' steps of energy that an output has at least
 ATTEMPTS = 4
 FINEST = 2.0**-14  # of a layer's largest weight: a layer's step is no finer
@@ -45,6 +45,8 @@ class Rounding:
         Plain rounding of any weight may add step_counts^2 / 12 to the squared error of a pattern.
     omegas
         Frequency factor of each sine layer.
+    recovery_steps
+        Of training, after each layer is rounded, of those that are not.
     """
 
     xy: npt.NDArray
@@ -53,6 +55,7 @@ class Rounding:
     step_counts: float
     omegas: Sequence[float]
     seed: int = 0
+    recovery_steps: int = 100
 
 
 @dataclass
@@ -101,7 +104,7 @@ def round_network(
             torch.round(m / s.matrix(m.shape[1])) * s.matrix(m.shape[1])
             for m, s in zip(matrices, steps, strict=True)
         ]
-        best = _in_turn(matrices, problem, steps, some, progress)
+        best = _in_turn(matrices, problem, steps, some, how.recovery_steps, progress)
         if problem.loss(plain, some) < problem.loss(best, some):
             best = plain
         # at coarse steps the quadratic estimate is too good to be true
@@ -226,6 +229,7 @@ def _in_turn(
     problem: _Problem,
     steps: list[_Steps],
     some: npt.NDArray,
+    recovery_steps: int,
     progress: Callable[[float], None] | None,
 ) -> list[Tensor]:
     """Round layer by layer; after each, the later ones recover."""
@@ -239,7 +243,7 @@ def _in_turn(
             matrices[i], inputs[i], squares[i], steps[i].matrix(matrices[i].shape[1])
         )
         if i < last - 1:
-            _recover(matrices, i + 1, problem)
+            _recover(matrices, i + 1, problem, recovery_steps)
         if progress is not None:
             progress((i + 1) / len(matrices))
     return matrices
@@ -281,11 +285,11 @@ def _inverse_root(hessian: Tensor) -> Tensor:
     return one.expand_as(hessian)  # each entry on its own
 
 
-def _recover(matrices: list[Tensor], first: int, problem: _Problem) -> None:
+def _recover(matrices: list[Tensor], first: int, problem: _Problem, steps: int) -> None:
     """Train the layers from `first` on for a few steps, in place."""
     free = matrices[first:]
     soap = Soap(free)
-    for step in range(RECOVERY_STEPS):
+    for step in range(steps):
         chosen = problem.batch()
         with torch.no_grad():
             h = problem.xy[chosen]
@@ -299,7 +303,7 @@ def _recover(matrices: list[Tensor], first: int, problem: _Problem) -> None:
         for matrix in free:
             matrix.requires_grad_(False)
         rise = min(1.0, (step + 1) / 10)
-        rate = rise * RECOVERY_RATE * (1 + math.cos(math.pi * step / RECOVERY_STEPS)) / 2
+        rate = rise * RECOVERY_RATE * (1 + math.cos(math.pi * step / steps)) / 2
         soap.step(gradients, rate)
 
 

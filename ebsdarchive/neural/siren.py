@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,7 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Siren", "SirenConfig", "linear"]
+__all__ = ["Siren", "SirenConfig", "cores_for", "linear"]
+
+ONE_CORE_WIDTH = 112  # networks up to this width gain nothing from a second core
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,18 @@ class SirenConfig:
     depth: int = 5
     omega_first: float = 30.0
     omega_hidden: float = 30.0
+
+
+@contextmanager
+def cores_for(width: int) -> Iterator[None]:
+    """Work on one core where a network is too small for more: handing work out costs as much."""
+    before = torch.get_num_threads()
+    if width <= ONE_CORE_WIDTH:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def linear(matrix: Tensor, h: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ebsdarchive.errors import ArgumentError, FitError
 from ebsdarchive.neural.checkpoint import digest_of, read_checkpoint, write_checkpoint
 from ebsdarchive.neural.schedule import Run, TrainOptions
-from ebsdarchive.neural.siren import Siren, SirenConfig
+from ebsdarchive.neural.siren import Siren, SirenConfig, cores_for
 from ebsdarchive.neural.soap import Soap
 
 __all__ = ["TrainOptions", "Trained", "choose_device", "coefficient_loss", "train"]
@@ -121,7 +121,8 @@ def train(
         if saved is not None:
             attempt.restore(saved)
             saved = None
-        trained = attempt.train(reference, digest, progress, checkpoint)
+        with cores_for(config.width):
+            trained = attempt.train(reference, digest, progress, checkpoint)
         helped = best is None or not trained.loss > 0.9 * best.loss
         if best is None or not best.loss <= trained.loss:
             best = trained
