@@ -117,7 +117,7 @@ def test_an_interrupt_ends_in_one_line_and_leaves_what_was_there(
     assert said == ["ebsdarchive: interrupted; nothing that was there before has changed"], result
     assert result["code"] == 130, result
     # a fit leaves its checkpoint, so that it goes on from there; nothing else stays behind
-    assert [rest for rest in result["left"] if not rest.endswith(".fit.npz")] == [], result
+    assert [rest for rest in result["left"] if ".fit." not in rest] == [], result
     assert not result["processes"], "workers are still running"
     if case["arguments"] is BOTH:
         assert result["state"] == "new"  # the raw layer was complete before the fit began

@@ -350,7 +350,8 @@ class _Fit:
         xy = self.scan.grid.normalise(self.scan.grid.positions())
         path = None
         if self.checkpoint is not None:
-            path = self.checkpoint.with_name(f"{self.checkpoint.name}.{width}.npz")
+            how_long = "" if time_s is None else f".{time_s:g}s"
+            path = self.checkpoint.with_name(f"{self.checkpoint.name}.{width}{how_long}.npz")
             self.checkpoints.add(path)
         with self._stage("train", 1.0) as tick:
             begin = None if self.start is None else _output_refitted(self.start, xy, projection)
