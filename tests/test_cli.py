@@ -132,7 +132,14 @@ def test_what_a_command_takes_its_verb_takes(name):
         from ebsdarchive.verbs.fitting import NeuralOptions
 
         taken |= dict.fromkeys(NeuralOptions.__dataclass_fields__)
-        called_otherwise |= {"target_mae": "target_mae_pct"}
+        called_otherwise |= {
+            "target_mae": "target_mae_pct",
+            "target_size": "target_size_mb",
+            "target_deviation": "target_deviation_deg",
+            "coding_loss": "coding_loss_pct",
+            "max_error": "max_error_counts",
+            "basis": "basis_from",
+        }
     if name == "simulate":
         from ebsdarchive.simulation import simulate_scan
 

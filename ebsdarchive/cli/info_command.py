@@ -54,6 +54,9 @@ def _lines(described: dict[str, Any]) -> list[str]:
             text += f", lossless, profile {layer['profile']}"
         if "mae_percent" in layer:
             text += f", rank {layer['rank']}, mean error {layer['mae_percent']:.3f} % of range"
+            text += f" ({layer['mae_counts']:.4g} counts)"
+            if "noise_counts" in layer:
+                text += f", noise of a pixel {layer['noise_counts']:.4g} counts"
         if "max_error_counts" in layer:
             text += f"; {guarantee(layer['max_error_counts'])}"
         lines.append(text)
