@@ -78,7 +78,7 @@ def quick(**options):
 def few_steps():
     """A fit of these tiny scans has converged after a fraction of the usual steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ebsdarchive.neural.fit.auto_steps", lambda n: 500)
+        patch.setattr("ebsdarchive.neural.networks.auto_steps", lambda n: 500)
         yield
 
 

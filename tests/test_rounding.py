@@ -150,7 +150,7 @@ def test_a_goal_out_of_reach_gives_the_last_step_tried():
 
 def test_the_best_size_of_a_network_is_where_its_price_is_its_gain():
     step, power = 3.0, 2.0
-    price = plan.PRICE * step**2 * plan.BITS_PER_WEIGHT
+    price = plan.price_of(1, step)
 
     def error(count):
         return 1e9 * count**-power

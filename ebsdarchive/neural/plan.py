@@ -21,7 +21,6 @@ from ebsdarchive.neural.pixels import values_inside
 from ebsdarchive.neural.sample import Sample
 
 __all__ = [
-    "BITS_PER_WEIGHT",
     "Floor",
     "Plan",
     "allowed_energy",
@@ -30,6 +29,7 @@ __all__ = [
     "plan_for_error",
     "plan_for_loss",
     "plan_for_size",
+    "price_of",
     "solve_step",
 ]
 
@@ -213,6 +213,11 @@ def plan_for_size(basis: Basis, candidates: list[Floor], size: float) -> Plan:
     return best
 
 
+def price_of(count: float, step: float) -> float:
+    """The squared error that the images save for the bits of `count` weights, at their step."""
+    return PRICE * step**2 * BITS_PER_WEIGHT * count
+
+
 def best_parameters(measured: list[tuple[float, float]], step: float) -> float:
     """The number of weights at which a further one no longer pays for its bits.
 
@@ -229,8 +234,7 @@ def best_parameters(measured: list[tuple[float, float]], step: float) -> float:
         if n1 > n0 and d0 > 0 and d1 > 0:
             power = float(np.clip(math.log(d0 / d1) / math.log(n1 / n0), 0.5, 3.0))
     count, error = measured[-1]
-    price = PRICE * step**2 * BITS_PER_WEIGHT
-    scale = power * max(error, 1e-30) / price
+    scale = power * max(error, 1e-30) / price_of(1, step)
     return count * (scale / count) ** (1 / (power + 1))
 
 

@@ -1,0 +1,107 @@
+"""The images' step that a target asks for, found on the very field that is to be stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ebsdarchive.codecs.networks import QuantisedNetwork
+from ebsdarchive.geometry import Grid
+from ebsdarchive.neural import plan as planning
+from ebsdarchive.neural.coded import CodedField, decode_field, encode_field
+from ebsdarchive.neural.field import FieldTensors, Network
+from ebsdarchive.neural.options import FitOptions
+from ebsdarchive.neural.pixels import values_inside
+from ebsdarchive.neural.refine import Refit
+from ebsdarchive.neural.sample import Sample
+
+__all__ = ["Probe", "Uncoded", "coded_for"]
+
+PROBES = 512  # patterns on which a step is tuned to a target
+AIM = 0.999  # of a target error
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Some patterns to tune on: indices (k,) and values (k, m) inside the mask."""
+
+    indices: npt.NDArray[np.int64]
+    inside: npt.NDArray
+
+    @classmethod
+    def of(cls, sample: Sample, mask: npt.NDArray[np.bool_]) -> Probe:
+        """Patterns spread over a sample."""
+        step = max(1, len(sample.patterns) // PROBES)
+        return cls(sample.indices[::step], values_inside(sample.patterns[::step], mask))
+
+    def mae(self, uncoded: Uncoded, grid: Grid) -> float:
+        """Mean absolute error in counts of a field whose images are not coded yet."""
+        refit, network = uncoded.refit, uncoded.network
+        decoded = np.repeat(refit.mean_pattern[uncoded.mask][None], len(self.indices), axis=0)
+        if network is not None:
+            decoded += network(grid.normalise(grid.positions_at(self.indices))) @ refit.basis
+        return float(np.abs(decoded - self.inside).mean(dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class Uncoded:
+    """A field with a rounded network, and images that are not coded yet."""
+
+    quantised: QuantisedNetwork | None
+    network: Network | None
+    refit: Refit
+    mask: npt.NDArray[np.bool_]
+    omegas: tuple[float, float]
+
+    def coded(self, step: float) -> tuple[CodedField, FieldTensors]:
+        """The field at a step, in bytes and decoded."""
+        coded = encode_field(
+            self.quantised, self.refit.basis, self.refit.mean_pattern, self.mask, step,
+            *self.omegas,
+        )  # fmt: skip
+        sy, sx = self.mask.shape
+        return coded, decode_field(coded, (sy, sx))
+
+
+def coded_for(
+    uncoded: Uncoded, options: FitOptions, goal_counts: float | None, guess: float,
+    probe: Probe, grid: Grid,
+) -> tuple[float, CodedField, FieldTensors]:  # fmt: skip
+    """The field at the step that suits `options`: that step, the bytes, what they decode to.
+
+    Parameters
+    ----------
+    goal_counts
+        The mean absolute error to meet, where there is one.
+    guess
+        A step to begin with.
+    """
+    last: dict[float, tuple[CodedField, FieldTensors]] = {}
+
+    def at(step: float) -> tuple[CodedField, FieldTensors]:
+        if step not in last:
+            last.clear()
+            last[step] = uncoded.coded(step)
+        return last[step]
+
+    def added(step: float) -> float:
+        tensors = at(step)[1]
+        return uncoded.refit.added(tensors.basis, tensors.mean_pattern, uncoded.mask)
+
+    def size(step: float) -> float:
+        return float(at(step)[0].nbytes)
+
+    refit = uncoded.refit
+    if options.target_size_mb is not None:
+        goal = 1e6 * options.target_size_mb
+        step = planning.solve_step(size, goal, guess, planning.SIZE_SLOPE)
+    else:
+        loss = options.coding_loss_pct / 100
+        if goal_counts is not None:
+            exact = probe.mae(uncoded, grid)
+            loss = max(AIM * goal_counts / exact - 1 if exact > 0 else 0.0, 0.005)
+        goal = planning.allowed_energy(loss, refit.residual_energy, refit.mean_pattern)
+        step = planning.solve_step(added, goal, guess, planning.ERROR_SLOPE)
+    return step, *at(step)
