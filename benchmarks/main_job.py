@@ -37,7 +37,7 @@ def run(folder: Path) -> None:
     print("|---|---|")
     print(f"| compress, raw | {made.raw.nbytes / made.raw.stored:.3f}x lossless |")
     print(
-        f"| compress, neural | {made.nbytes / made.neural.stored:.1f}x (float16), rank "
+        f"| compress, neural | {made.nbytes / made.neural.stored:.1f}x, rank "
         f"{made.neural.rank}, MAE {made.neural.mae_pct:.3f} % of full range, "
         f"{made.neural.seconds:.0f} s |"
     )
