@@ -196,7 +196,7 @@ def test_scans_without_any_change_go_the_whole_way(kind, make_scan, compressed, 
     kept = open_archive(archive).patterns("raw").read(0, len(patterns))
     np.testing.assert_array_equal(kept, patterns)
     decoded = open_archive(archive).patterns("neural").read(0, len(patterns))
-    np.testing.assert_allclose(decoded, patterns, rtol=1e-6)
+    np.testing.assert_allclose(decoded, patterns, rtol=1e-6, atol=0.05)
     for name in ("a.png", "a.up2"):
         code, _, err = run_cli("query", archive, "--point", "0,0", "-o", tmp_path / name)
         assert code == 0, err
