@@ -244,7 +244,11 @@ def bad_archives(archive_path, tmp_path) -> dict[str, tuple[Path, int, str]]:
     return {
         "text": (files["text"], 4, "expected an HDF5 file, found something else"),
         "other": (files["other"], 4, r"found other HDF5 content \(spectra\)"),
-        "future": (files["future"], 5, r"format version 2\.7 is not known here \(known: 1\.0\)"),
+        "future": (
+            files["future"],
+            5,
+            r"format version 2\.7 is not known here \(known: 1\.0, 1\.1\)",
+        ),
         "cut": (files["cut"], 4, "truncated HDF5 file; copy it again"),
         "none": (files["none"], 4, "expected a file, found none"),
         "folder": (tmp_path, 4, "expected a file, found a folder"),

@@ -17,7 +17,7 @@ from ebsdarchive.archive.check import check_structure
 from ebsdarchive.archive.file import archive_group, format_version, readable
 from ebsdarchive.archive.making import seal
 from ebsdarchive.archive.nodes import attributes_of
-from ebsdarchive.archive.steps import bring_up_to_date
+from ebsdarchive.archive.steps import bring_up_to_date, require_step
 from ebsdarchive.archive.store import (
     file_sha256,
     open_for_reading,
@@ -42,6 +42,7 @@ def upgrade_file(
             f"{os.fspath(path)}: expected an older format version, found the current one "
             f"({version}); there is nothing to upgrade"
         )
+    require_step(version, os.fspath(path))
     with replacing(output, force=force, check=_check) as temporary:
         shutil.copyfile(path, temporary)
         with open_for_writing(temporary, "r+") as file, readable(file):

@@ -14,7 +14,7 @@ from ebsdarchive.archive.conformity import attribute
 from ebsdarchive.errors import VersionError
 from ebsdarchive.schema import CURRENT_VERSION
 
-__all__ = ["STEPS", "bring_up_to_date"]
+__all__ = ["STEPS", "bring_up_to_date", "require_step"]
 
 
 def bring_up_to_date(file: h5py.File) -> None:
@@ -24,14 +24,19 @@ def bring_up_to_date(file: h5py.File) -> None:
     """
     version = str(attribute(file, "encoding-version", "unknown"))
     while version != CURRENT_VERSION:
-        if version not in STEPS:
-            known = ", ".join([*STEPS, CURRENT_VERSION])
-            raise VersionError(
-                f"{file.filename}: format version {version} is not known here (known: {known}); "
-                f"update ebsdarchive to read it"
-            )
+        require_step(version, file.filename)
         version, step = STEPS[version]
         step(file)
+
+
+def require_step(version: str, path: str) -> None:
+    """Raise VersionError, naming the file, if there is no step from a version."""
+    if version not in STEPS:
+        known = ", ".join([*STEPS, CURRENT_VERSION])
+        raise VersionError(
+            f"{path}: format version {version} is not known here (known: {known}); "
+            f"update ebsdarchive to read it"
+        )
 
 
 def _from_1_0_to_1_1(file: h5py.File) -> None:

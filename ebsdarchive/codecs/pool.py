@@ -46,7 +46,7 @@ def ordered_map(
     from loky.process_executor import BrokenProcessPool
 
     ensure_running()  # its start unblocks signals, so it must not happen while they are blocked
-    pool = ProcessPoolExecutor(max_workers=workers)
+    pool = ProcessPoolExecutor(max_workers=workers, initializer=_ignore_signals)
     pending: deque[Any] = deque()
     finished = False
     try:
@@ -65,6 +65,12 @@ def ordered_map(
         ) from error
     finally:
         pool.shutdown(wait=True, kill_workers=not finished)
+
+
+def _ignore_signals() -> None:
+    """For good, in a worker: what it was started with may have been undone on the way."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
