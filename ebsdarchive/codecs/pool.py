@@ -10,7 +10,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from ebsdarchive.errors import EbsdArchiveError
@@ -64,7 +64,27 @@ def ordered_map(
             "nothing was changed, run again"
         ) from error
     finally:
+        _end(pool, finished)
+
+
+def _end(pool: Any, finished: bool) -> None:
+    """Shut a pool down, and leave no worker alive where that does not come to its end."""
+    workers = list((pool._processes or {}).values())
+    ended = False
+    try:
+        if not finished:
+            _kill(workers)  # at once: an interrupted pool may wait for them forever
         pool.shutdown(wait=True, kill_workers=not finished)
+        ended = True
+    finally:
+        if not ended:
+            _kill(workers)
+
+
+def _kill(workers: list[Any]) -> None:
+    for worker in workers:
+        with suppress(OSError):
+            os.kill(worker.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def _ignore_signals() -> None:
