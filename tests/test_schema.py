@@ -342,3 +342,9 @@ def test_a_file_that_is_not_an_archive_is_named_as_what_it_is(
             assert result.code == 4, (path, result)
             assert words in result.err
             assert len(result.err.strip().splitlines()) == 1
+
+
+def test_a_damaged_name_is_reported_in_one_line(full_copy: Path) -> None:
+    with h5py.File(full_copy, "r+") as file:
+        file["archive/maps/quality"].attrs["a\nb\x07"] = 1
+    assert "/archive/maps/quality/@a\\nb\\x07: not in the schema" in ebsdarchive.validate(full_copy)

@@ -88,7 +88,7 @@ def check_node(group: h5py.Group, kind_name: str, symbols: dict[str, Any]) -> li
     """
     where = group.name.rstrip("/")
     try:
-        return _check(group, where, kind_name, symbols)
+        return [_printable(fault) for fault in _check(group, where, kind_name, symbols)]
     except (ArchiveError, *READ_ERRORS) as error:
         return [f"{where or '/'}: expected a readable node, found damage ({_reason(error)})"]
 
@@ -211,6 +211,11 @@ def _check_dataset(dataset: h5py.Dataset, spec: Dataset, symbols: dict[str, int]
         if size != wanted_size:
             faults.append(f"{at}: expected {symbol} = {wanted_size}, found {size}")
     return faults
+
+
+def _printable(text: str) -> str:
+    """The text in one line: damaged names may hold anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _reason(error: BaseException) -> str:
