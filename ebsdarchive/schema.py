@@ -90,6 +90,7 @@ class Schema:
         return self.kinds[name]
 
 
+@cache
 def known_versions() -> tuple[str, ...]:
     """Format versions whose schema is at hand, oldest first."""
     names = [path.name for path in _folder().iterdir() if (path / "manifest.toml").is_file()]

@@ -3,7 +3,7 @@
 Meant for the basis images of a field: bands with soft edges, similar in spectrum from one image to
 the next. All images share one step, so that each adds the same error. Pixels outside the mask are
 free, and filled such that they cost least. Decoding is numpy alone; the byte layout is in the
-schema, kind ``images``.
+schema, kind ``coded-neural``.
 """
 
 from __future__ import annotations

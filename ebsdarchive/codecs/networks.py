@@ -1,7 +1,7 @@
 """Quantised dense networks to bytes and back: whole numbers of steps, range coded.
 
 A weight is an integer times its row's step; the step of row k of a layer is the layer's own times
-2 ** (exponent_k / 2). The byte layout is in the schema, kind ``coded-network``.
+2 ** (exponent_k / 2). The byte layout is in the schema, kind ``coded-neural``.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ reads.
 References
 ----------
 J. Duda, Asymmetric numeral systems, arXiv:1311.2540; F. Giesen, Interleaved entropy coders,
-arXiv:1402.3392. The byte layout is in the schema, kind ``integers``.
+arXiv:1402.3392. The byte layout is in the schema, kind ``coded-neural``.
 """
 
 from __future__ import annotations

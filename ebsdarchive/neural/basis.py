@@ -18,7 +18,7 @@ from ebsdarchive.errors import FitError
 from ebsdarchive.neural.pixels import mean_pattern, values_inside
 from ebsdarchive.neural.sample import Sample, noise_variance
 
-__all__ = ["Basis", "RankChoice", "choose_rank", "klt", "klt_in_span", "klt_of_sample"]
+__all__ = ["Basis", "RankChoice", "choose_rank", "klt", "klt_of_sample"]
 
 EXACT_SIZE = 1024  # up to this size of the smaller side an exact eigendecomposition is as fast
 RANK_LIMIT = 512
@@ -109,47 +109,29 @@ def klt_of_sample(
     weights: npt.NDArray[np.float32],
     components: int,
     seed: int,
+    dictionary: npt.NDArray[np.float32] | None = None,
 ) -> Basis:
-    """The first `components` (or all that there are, if fewer) of sqrt(w) (I - mean)."""
-    mean = mean_pattern(sample)
-    matrix = np.empty((len(sample.patterns), int(mask.sum())), dtype=np.float32)
-    for i, pattern in enumerate(sample.patterns):
-        matrix[i] = pattern[mask]
-    matrix -= mean[mask]
-    matrix *= np.sqrt(weights)
-    total = float(np.einsum("ij,ij->", matrix, matrix, dtype=np.float64)) / len(matrix)
-    if not np.isfinite(total):
-        raise FitError("patterns: expected counts whose squares fit into float32, found larger")
-    vectors, coefficients = klt(matrix, components, seed)
-    variances = np.mean(coefficients.astype(np.float64) ** 2, axis=0)
-    noise = noise_variance(coefficients, sample.pairs)
-    return Basis(mean, mask, weights, vectors, variances, noise, total, coefficients)
-
-
-def klt_in_span(
-    sample: Sample,
-    weights: npt.NDArray[np.float32],
-    dictionary: npt.NDArray[np.float32],
-    mask: npt.NDArray[np.bool_],
-) -> Basis:
-    """The KLT of a sample within the span of given patterns, of another scan for example.
+    """The first `components` (or all that there are, if fewer) of sqrt(w) (I - mean).
 
     Parameters
     ----------
     dictionary
-        (c, m) patterns at the pixels of `mask`, in any scale.
+        (c, m) patterns at the pixels of `mask`, in any scale, of another scan for example: what
+        the components are to be sought in the span of.
     """
-    rows = _orthonormal((dictionary * np.sqrt(weights)).T).T  # (c', m)
     mean = mean_pattern(sample)
     matrix = values_inside(sample.patterns, mask).astype(np.float32)
     matrix -= mean[mask]
     matrix *= np.sqrt(weights)
     total = float(np.einsum("ij,ij->", matrix, matrix, dtype=np.float64)) / len(matrix)
-    along = matrix @ rows.T  # (k, c')
-    energies, turn = np.linalg.eigh(along.T.astype(np.float64) @ along)
-    kept = np.flatnonzero(energies > max(energies.max(initial=0.0), 1e-30) * 1e-7)[::-1]
-    vectors = np.ascontiguousarray(turn[:, kept].T.astype(np.float32) @ rows)
-    coefficients = matrix @ vectors.T
+    if not np.isfinite(total):
+        raise FitError("patterns: expected counts whose squares fit into float32, found larger")
+    if dictionary is None:
+        vectors, coefficients = klt(matrix, components, seed)
+    else:
+        rows = _orthonormal((dictionary * np.sqrt(weights)).T).T  # (c', m)
+        turn, coefficients = klt(matrix @ rows.T, components, seed)
+        vectors = turn @ rows
     variances = np.mean(coefficients.astype(np.float64) ** 2, axis=0)
     noise = noise_variance(coefficients, sample.pairs)
     return Basis(mean, mask, weights, vectors, variances, noise, total, coefficients)

@@ -17,13 +17,7 @@ import numpy.typing as npt
 
 from ebsdarchive.errors import FitError
 from ebsdarchive.neural import plan as planning
-from ebsdarchive.neural.basis import (
-    RANK_LIMIT,
-    Basis,
-    choose_rank,
-    klt_in_span,
-    klt_of_sample,
-)
+from ebsdarchive.neural.basis import RANK_LIMIT, Basis, choose_rank, klt_of_sample
 from ebsdarchive.neural.coded import CodedField
 from ebsdarchive.neural.field import FieldTensors
 from ebsdarchive.neural.journal import Journal, Progress
@@ -166,8 +160,8 @@ class _Fit:
         limit = min(RANK_LIMIT, coefficient_limit(n))
         rank = self.options.rank
         if self.dictionary is not None:
-            basis = klt_in_span(sample, weights, self.dictionary.basis, mask)
-            return basis.truncate(rank - 1) if isinstance(rank, int) else basis.truncate(limit)
+            most, given = rank - 1 if isinstance(rank, int) else limit, self.dictionary.basis
+            return klt_of_sample(sample, mask, weights, most, self.options.seed, given)
         if isinstance(rank, int):
             if rank - 1 > coefficient_limit(n):
                 raise FitError(

@@ -144,16 +144,14 @@ def klt_images(basis: Basis, rank: int) -> npt.NDArray[np.float32]:
 
 
 class _Trial:
-    """Codes the KLT's images at steps and remembers what that took."""
+    """Codes the KLT's images at steps."""
 
     def __init__(self, basis: Basis, rank: int) -> None:
         self.images, self.mask = klt_images(basis, rank), basis.mask
-        self.bytes = 0
 
     def error(self, step: float) -> float:
         """Squared error of a pattern that coding adds."""
         data = encode_images(self.images, self.mask, step)
-        self.bytes = len(data)
         change = (decode_images(data) - self.images)[:, self.mask]
         return float(np.einsum("ij,ij->", change, change, dtype=np.float64))
 
@@ -230,7 +228,7 @@ def best_parameters(measured: list[tuple[float, float]], step: float) -> float:
     """
     power = POWER
     if len(measured) > 1:
-        (n0, d0), (n1, d1) = sorted(measured)[:2] if len(measured) == 2 else sorted(measured)[-2:]
+        (n0, d0), (n1, d1) = sorted(measured)[-2:]
         if n1 > n0 and d0 > 0 and d1 > 0:
             power = float(np.clip(math.log(d0 / d1) / math.log(n1 / n0), 0.5, 3.0))
     count, error = measured[-1]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ebsdarchive.codecs.networks import QuantisedNetwork
-from ebsdarchive.neural.siren import linear
+from ebsdarchive.neural.siren import linear, sine_layers
 from ebsdarchive.neural.soap import Soap
 
 __all__ = ["Rounding", "round_network"]
@@ -163,9 +163,7 @@ class _Problem:
 
 def _network(matrices: Sequence[Tensor], omegas: Sequence[float], h: Tensor) -> Tensor:
     """Outputs for the inputs of the first of `matrices`, sine layers with `omegas` but the last."""
-    for matrix, omega in zip(matrices[:-1], omegas, strict=True):
-        h = torch.sin(omega * linear(matrix, h))
-    return linear(matrices[-1], h)
+    return linear(matrices[-1], [h, *sine_layers(matrices[:-1], omegas, h)][-1])
 
 
 def _with_one(h: Tensor) -> Tensor:
@@ -292,9 +290,7 @@ def _recover(matrices: list[Tensor], first: int, problem: _Problem, steps: int) 
     for step in range(steps):
         chosen = problem.batch()
         with torch.no_grad():
-            h = problem.xy[chosen]
-            for matrix, omega in zip(matrices[:first], problem.omegas, strict=False):
-                h = torch.sin(omega * linear(matrix, h))
+            h = sine_layers(matrices[:first], problem.omegas[:first], problem.xy[chosen])[-1]
         for matrix in free:
             matrix.requires_grad_(True)
         error = _network(free, problem.omegas[first:], h) - problem.target(chosen)
@@ -315,9 +311,7 @@ def _refitted_output(matrices: Sequence[Tensor], problem: _Problem) -> Tensor:
     moment = torch.zeros(width, len(matrices[-1]), dtype=torch.float64)
     for first in range(0, len(problem.xy), 8192):
         chosen = np.arange(first, min(first + 8192, len(problem.xy)))
-        h = problem.xy[chosen]
-        for matrix, omega in zip(matrices[:-1], problem.omegas, strict=True):
-            h = torch.sin(omega * linear(matrix, h))
+        h = sine_layers(matrices[:-1], problem.omegas, problem.xy[chosen])[-1]
         h = _with_one(h).double()
         normal += h.T @ h
         moment += h.T @ problem.target(chosen).double()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Siren", "SirenConfig", "cores_for", "linear"]
+__all__ = ["Siren", "SirenConfig", "cores_for", "linear", "sine_layers"]
 
 ONE_CORE_WIDTH = 112  # networks up to this width gain nothing from a second core
 
@@ -46,6 +46,15 @@ def linear(matrix: Tensor, h: Tensor) -> Tensor:
     return torch.addmm(matrix[:, -1], h, matrix[:, :-1].T)
 
 
+def sine_layers(matrices: Sequence[Tensor], omegas: Sequence[float], h: Tensor) -> list[Tensor]:
+    """(n, in) to the (n, width) outputs of each sine layer."""
+    outputs = []
+    for omega, matrix in zip(omegas, matrices, strict=True):
+        h = torch.sin(omega * linear(matrix, h))  # (n, width), Sitzmann et al. 2020, eq. 3
+        outputs.append(h)
+    return outputs
+
+
 class Siren(nn.Module):
     """A(x, y) as a sine network (Sitzmann et al. 2020; TF-INR, arXiv:2606.10352).
 
@@ -76,14 +85,9 @@ class Siren(nn.Module):
 
     def activations(self, xy: Tensor) -> list[Tensor]:
         """The output of every layer; the last one is that of the network."""
-        outputs = []
-        h = xy  # (n, 2)
         *hidden, last = self.layers
-        for omega, matrix in zip(self.omegas, hidden, strict=True):
-            h = torch.sin(omega * linear(matrix, h))  # (n, width), Sitzmann et al. 2020, eq. 3
-            outputs.append(h)
-        outputs.append(linear(last, h))  # (n, outputs)
-        return outputs
+        outputs = sine_layers(hidden, self.omegas, xy)
+        return [*outputs, linear(last, outputs[-1])]  # (n, outputs)
 
     def arrays(self) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]:
         """Weights (outputs, inputs) and biases (outputs,) of each layer."""
