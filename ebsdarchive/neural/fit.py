@@ -22,12 +22,13 @@ from ebsdarchive.neural.coded import CodedField
 from ebsdarchive.neural.field import FieldTensors
 from ebsdarchive.neural.journal import Journal, Progress
 from ebsdarchive.neural.networks import NetworkMaker
-from ebsdarchive.neural.options import FitOptions
+from ebsdarchive.neural.options import FitOptions, auto_width, next_width, whole_width
 from ebsdarchive.neural.pixels import detector_mask, pixel_weights, values_inside
 from ebsdarchive.neural.plan import Plan
 from ebsdarchive.neural.projection import coefficient_limit, project
 from ebsdarchive.neural.refine import FieldErrors, measure_errors, refit_basis
 from ebsdarchive.neural.sample import Sample, draw_sample, noise_variance
+from ebsdarchive.neural.search import descend
 from ebsdarchive.neural.tuning import Probe, Uncoded, coded_for
 from ebsdarchive.scan import ArrayPatterns, Scan
 
@@ -35,6 +36,8 @@ __all__ = ["FitOptions", "FitResult", "Progress", "fit_field"]
 
 HELD_BYTES = 256 << 20  # scans up to this size are read once and held
 TARGET_ATTEMPTS = 3
+SEARCHED_POINTS, SEARCHED_FITS = 5000, 10  # scans up to this size; fits of one
+MISSED = 100.0  # a miss of a target by 1 % counts as twice the cost
 MORE_COMPONENTS, FINER_STEP, WIDER = 1.3, 0.8, 1.4  # where a target was missed
 
 
@@ -119,9 +122,12 @@ class _Fit:
             basis = self._basis(sample, mask, weights)
             self.noise = noise_counts(sample, mask)
         with stage("plan"):
-            plan = self._plan(sample, basis)
+            plans = self._plans(sample, basis)
             self.probe = Probe.of(sample, mask)
             del sample
+        if self._searches(plans[0]):
+            return self._judged(self._searched(basis, plans))
+        plan = plans[0]
         result = self._attempt(basis, plan)
         for _ in range(TARGET_ATTEMPTS - 1):
             if target is None or result.errors.mae_pct <= target:
@@ -132,6 +138,52 @@ class _Fit:
             if again.errors.mae_pct < result.errors.mae_pct:
                 result = again
         return self._judged(result)
+
+    def _searches(self, plan: Plan) -> bool:
+        """Whether several fits are to be tried: with a target, where they take seconds."""
+        options = self.options
+        free = not isinstance(options.width, int) and self.maker.start is None and plan.rank > 1
+        targeted = options.target_mae_pct is not None or options.target_size_mb is not None
+        return (
+            free and targeted and options.time_s is None and self.scan.grid.size <= SEARCHED_POINTS
+        )
+
+    def _searched(self, basis: Basis, plans: list[Plan]) -> FitResult:
+        """The best of a few fits, going from the first plan to its neighbours in rank and width."""
+        first, plans = plans[0], sorted(plans, key=lambda plan: plan.rank)
+        results: dict[tuple[int, int], FitResult] = {}
+
+        def cost(place: tuple[int, int]) -> float:
+            plan = replace(plans[place[0]], width=place[1])
+            if results:
+                plan = replace(plan, step=next(iter(results.values())).log["step_counts"])
+            results[place] = self._attempt(basis, plan)
+            return self._cost(results[place])
+
+        def neighbours(place: tuple[int, int]) -> list[tuple[int, int]]:
+            i, width = place
+            narrower, wider = next_width(width, -1), next_width(width, 1)
+            places = [(i, whole_width(0.7 * width)), (i, whole_width(1.4 * width))]
+            places += [(i - 1, width), (i + 1, width), (i, narrower), (i, wider)]
+            places += [(i - 1, narrower), (i + 1, wider), (i - 1, wider), (i + 1, narrower)]
+            return [p for p in places if 0 <= p[0] < len(plans)]
+
+        width = first.width or auto_width(self.scan.grid.size, first.rank)
+        descend(cost, (plans.index(first), width), neighbours, SEARCHED_FITS)
+        return min(results.values(), key=lambda found: (self._short(found) > 0, self._cost(found)))
+
+    def _short(self, result: FitResult) -> float:
+        """By what part a target is missed; 0 where it is met."""
+        if self.options.target_mae_pct is not None:
+            return max(result.errors.mae_pct / self.options.target_mae_pct - 1, 0.0)
+        assert self.options.target_size_mb is not None
+        return max(result.coded.nbytes / (1e6 * self.options.target_size_mb) - 1, 0.0)
+
+    def _cost(self, result: FitResult) -> float:
+        """Bytes where an error is the target, error where the size is; more where it is missed."""
+        targets_error = self.options.target_mae_pct is not None
+        cost = result.coded.nbytes if targets_error else result.errors.mae_counts
+        return cost * (1 + MISSED * self._short(result))
 
     def _judged(self, result: FitResult) -> FitResult:
         """The result with what was reached in its log, and a note where a target was missed."""
@@ -187,8 +239,9 @@ class _Fit:
             )
         return mask
 
-    def _plan(self, sample: Sample, basis: Basis) -> Plan:
-        """Rank, step and perhaps width for what was asked for."""
+    def _plans(self, sample: Sample, basis: Basis) -> list[Plan]:
+        """Rank, step and perhaps width for what was asked for; with other ranks behind the best
+        where there is a target."""
         options, most = self.options, len(basis.variances) + 1
         if isinstance(options.rank, int):
             if most < options.rank:
@@ -206,15 +259,17 @@ class _Fit:
                 ranks = sorted({1, most, *(round(1.25**i) for i in range(32) if 1.25**i < most)})
         floors = planning.floors(sample, basis, ranks)
         if options.target_size_mb is not None:
-            return planning.plan_for_size(basis, floors, 1e6 * options.target_size_mb)
+            size = 1e6 * options.target_size_mb
+            return planning.plans_for_size(basis, floors, size, self.maker.depth)
         if options.target_mae_pct is not None:
             inside = values_inside(sample.patterns, basis.mask)
             span = float(inside.max()) - float(inside.min())
             goal = options.target_mae_pct * span / 100
             able = [floor for floor in floors if floor.mae_counts < goal][:5]
-            plan = planning.plan_for_error(basis, able, goal, self.scan.grid.size)
-            return plan or planning.plan_for_loss(basis, floors[-1], 0.01)
-        return planning.plan_for_loss(basis, floors[-1], options.coding_loss_pct / 100)
+            n, depth = self.scan.grid.size, self.maker.depth
+            plans = planning.plans_for_error(basis, able, goal, n, depth)
+            return plans or [planning.plan_for_loss(basis, floors[-1], 0.01)]
+        return [planning.plan_for_loss(basis, floors[-1], options.coding_loss_pct / 100)]
 
     def _attempt(self, basis: Basis, plan: Plan, wider: float = 1.0) -> FitResult:
         """Project, train, refit, code and measure at the rank of a plan."""

@@ -6,7 +6,6 @@ coefficients, not patterns. Loads torch when it is asked for a network.
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,11 +37,13 @@ __all__ = ["NetworkMaker"]
 
 Arrays = tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]  # weights, biases
 
-NEAR = (1.6, 2.2)  # factors of the best number of weights within which the next width is not tried
+SMALL = 20_000  # points, up to which a training takes seconds: each width is trained to the end
+# factors of the best number of weights within which the next width is not tried
+NEAR_SMALL, NEAR = (1.2, 1.3, 1.6), (1.6, 2.2)
 LARGEST_CHANGE = 6  # of the number of weights from one network to the next
 RECOVERY_STEPS = 100
 WARM_RATE = 0.3  # of the learning rate, where training begins with another field's layers
-FIRST_SHARE = 0.25  # of the time for training, spent on a first network where a second may follow
+PROBE_SHARE = 0.25  # of a training, spent on a network that only shows which width is right
 
 
 @dataclass
@@ -127,42 +128,31 @@ class NetworkMaker:
 
     def _best(self, projection: Projection, plan: Plan, noise: float, wider: float) -> Arrays:
         """The network whose width pays best, out of a few that are trained."""
-        options, outputs = self.options, len(projection.scale)
         given = plan.width if self.start is None else len(self.start.biases[0])
-        if self.start is None and isinstance(options.width, int):
-            given = options.width
+        if self.start is None and isinstance(self.options.width, int):
+            given = self.options.width
         if given is not None:
-            return self._train(projection, given, options.time_s)[0]
-        width, time_s = auto_width(self.grid.size, outputs + 1), options.time_s
-        first_s = None if time_s is None else FIRST_SHARE * time_s
-        rest_s = None if time_s is None else time_s - FIRST_SHARE * time_s
-        measured: list[tuple[float, float]] = []
-        tried: dict[int, tuple[float, Arrays]] = {}
-        for near in (*NEAR[: 2 if time_s is None else 1], math.inf):
-            arrays, error = self._train(projection, width, rest_s if measured else first_s)
-            count = parameters(width, self.depth, outputs)
-            # the noise of the coefficients is not for the network to learn
-            measured.append((count, max(error - noise, 0.02 * error)))
-            cost = error + planning.price_of(count, plan.step)
-            if width not in tried or cost < tried[width][0]:
-                tried[width] = (cost, arrays)
-            best = wider * planning.best_parameters(measured, plan.step)
-            best = min(max(best, count / LARGEST_CHANGE), count * LARGEST_CHANGE)
-            next_width = width_for(best, self.depth, outputs)
-            if next_width in tried or max(best / count, count / best) < near:
-                if time_s is None or len(measured) > 1:
-                    break
-                next_width = width  # the right width at once: train it for the rest of the time
-            width = next_width
+            return self._train(projection, given)[0]
+        search = _Search(self.depth, len(projection.scale), plan, noise, wider)
+        width = auto_width(self.grid.size, search.outputs + 1)
+        whole = self.grid.size <= SMALL and self.options.time_s is None
+        tried: dict[int, Arrays] = {}
+        for near in NEAR_SMALL if whole else NEAR[: 1 if self.options.time_s else 2]:
+            tried[width], error = self._train(projection, width, 1.0 if whole else PROBE_SHARE)
+            width, factor = search.next_width(width, error)
+            if width in tried or factor < near:
+                break
         self.journal.log["widths"] = sorted(tried)
-        if wider > 1:
-            return tried[max(tried)][1]
-        return min(tried.values(), key=lambda entry: entry[0])[1]
+        if not whole:
+            rest = 1.0 if self.options.time_s is None else 1 - PROBE_SHARE
+            return self._train(projection, width, rest)[0]
+        return tried[max(tried) if wider > 1 else search.cheapest()]
 
     def _train(
-        self, projection: Projection, width: int, time_s: float | None
+        self, projection: Projection, width: int, share: float = 1.0
     ) -> tuple[Arrays, float]:
-        """Weights and biases of a network, and its squared error of a pattern, counts squared."""
+        """Weights and biases of a network, and its squared error of a pattern, counts squared,
+        after a part `share` of the steps or of the time."""
         # spinning OpenMP threads make a step 60 times slower where another program uses a core
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from ebsdarchive.neural.siren import SirenConfig
@@ -173,14 +163,15 @@ class NetworkMaker:
         rate = options.learning_rate
         if isinstance(rate, str):
             rate = auto_learning_rate(width) * (1 if self.start is None else WARM_RATE)
+        time_s = None if options.time_s is None else share * options.time_s
         how = TrainOptions(
-            learning_rate=rate, steps=auto_steps(self.grid.size), time_s=time_s,
+            learning_rate=rate, steps=round(share * auto_steps(self.grid.size)), time_s=time_s,
             seed=options.seed, device=options.device,
         )  # fmt: skip
         path = None
         if self.checkpoint is not None:
-            how_long = "" if time_s is None else f".{time_s:g}s"
-            path = self.checkpoint.with_name(f"{self.checkpoint.name}.{width}{how_long}.npz")
+            part = "" if share == 1 else f".{share:g}"
+            path = self.checkpoint.with_name(f"{self.checkpoint.name}.{width}{part}.npz")
             self.checkpoints.add(path)
         begin = None if self.start is None else _output_refitted(self.start, xy, projection)
         with self.journal.stage("train") as tick:
@@ -203,6 +194,43 @@ class NetworkMaker:
         )
         arrays = list(trained.weights), list(trained.biases)
         return arrays, trained.loss * projection.signal_energy
+
+
+@dataclass
+class _Search:
+    """The width that pays best, from the errors of networks that were trained.
+
+    Parameters
+    ----------
+    depth, outputs
+        Of the networks.
+    noise
+        The part of the error, counts squared, that is not for a network to learn.
+    wider
+        By what factor to exceed the number of weights that pays best.
+    """
+
+    depth: int
+    outputs: int
+    plan: Plan
+    noise: float
+    wider: float
+    measured: list[tuple[float, float]] = field(default_factory=list)
+    costs: dict[int, float] = field(default_factory=dict)
+
+    def next_width(self, width: int, error: float) -> tuple[int, float]:
+        """The best width after one more network of some error, and by what factor its number of
+        weights differs from that network's."""
+        count = parameters(width, self.depth, self.outputs)
+        self.measured.append((count, max(error - self.noise, 0.02 * error)))
+        self.costs[width] = error + planning.price_of(count, self.plan.step)
+        best = self.wider * planning.best_parameters(self.measured, self.plan.step)
+        best = min(max(best, count / LARGEST_CHANGE), count * LARGEST_CHANGE)
+        return width_for(best, self.depth, self.outputs), max(best / count, count / best)
+
+    def cheapest(self) -> int:
+        """Of the widths tried, the one whose error and bytes together cost least."""
+        return min(self.costs, key=lambda width: self.costs[width])
 
 
 def _output_refitted(start: FieldTensors, xy: npt.NDArray, projection: Projection) -> Arrays:

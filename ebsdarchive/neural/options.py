@@ -16,7 +16,9 @@ __all__ = [
     "auto_omega",
     "auto_steps",
     "auto_width",
+    "next_width",
     "parameters",
+    "whole_width",
     "width_for",
 ]
 
@@ -100,8 +102,18 @@ def auto_width(n: int, rank: int) -> int:
 
 
 def whole_width(width: float) -> int:
-    """The nearest multiple of 8 within 16 … 512."""
-    return int(np.clip(8 * round(width / 8), 16, 512))
+    """The nearest multiple of 8 up to 512; below 40, of 4, and at least 8."""
+    unit = _unit(width)
+    return int(np.clip(unit * round(width / unit), 8, 512))
+
+
+def next_width(width: int, change: int) -> int:
+    """The next width above (`change` 1) or below (-1) one."""
+    return whole_width(width + change * _unit(width))
+
+
+def _unit(width: float) -> int:
+    return 8 if width >= 40 else 4
 
 
 def parameters(width: float, depth: int, outputs: int) -> float:
@@ -127,8 +139,9 @@ def auto_omega(omega_0: float, depth: int) -> float:
 
 
 def auto_steps(n: int) -> int:
-    """Training steps: 4,000 up to 100,000 points, 7,000 for 900,000."""
-    return int(np.clip(4000 * (n / 100_000) ** 0.25, 4000, 10000))
+    """Training steps: 1,500 for 2,000 points, 4,000 for 40,000 to 100,000, 7,000 for 900,000."""
+    few, many = 1500 * (n / 2000) ** (1 / 3), 4000 * (n / 100_000) ** 0.25
+    return int(np.clip(max(min(few, 4000), many), 1500, 10000))
 
 
 def auto_learning_rate(width: int) -> float:

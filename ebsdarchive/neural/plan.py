@@ -26,9 +26,9 @@ __all__ = [
     "allowed_energy",
     "best_parameters",
     "floors",
-    "plan_for_error",
     "plan_for_loss",
-    "plan_for_size",
+    "plans_for_error",
+    "plans_for_size",
     "price_of",
     "solve_step",
 ]
@@ -70,7 +70,7 @@ class Plan:
     width
         Of the network, where it is settled already.
     expected_bytes
-        Of all streams.
+        Of all streams, where a mean error is the target.
     """
 
     rank: int
@@ -175,40 +175,36 @@ def plan_for_loss(basis: Basis, floor: Floor, loss: float) -> Plan:
     return Plan(floor.rank, step, allowed)
 
 
-def plan_for_error(
-    basis: Basis, candidates: list[Floor], goal_counts: float, n: int
-) -> Plan | None:
-    """The rank and step expected to meet a mean error with the fewest bytes; None if none does."""
-    best: Plan | None = None
+def plans_for_error(
+    basis: Basis, candidates: list[Floor], goal_counts: float, n: int, depth: int
+) -> list[Plan]:
+    """For each rank that can meet a mean error, the step at which it is expected to; fewest bytes
+    first."""
+    plans = []
     for floor in candidates:
         allowed = IMAGE_SHARE * ((goal_counts / max(floor.mae_counts, 1e-30)) ** 2 - 1)
         if allowed < 0.005:
             continue
         trial = _Trial(basis, floor.rank)
         step = solve_step(trial.error, allowed * floor.energy, _guess(floor), ERROR_SLOPE)
-        network = parameters(auto_width(n, floor.rank), 5, floor.rank - 1) * BITS_PER_WEIGHT / 8
-        total = trial.size(step) + network
-        if best is None or total < best.expected_bytes:
-            given = allowed * floor.energy / IMAGE_SHARE
-            best = Plan(floor.rank, step, given, expected_bytes=total)
-    return best
+        count = parameters(auto_width(n, floor.rank), depth, floor.rank - 1)
+        total = trial.size(step) + count * BITS_PER_WEIGHT / 8
+        given = allowed * floor.energy / IMAGE_SHARE
+        plans.append(Plan(floor.rank, step, given, expected_bytes=total))
+    return sorted(plans, key=lambda plan: plan.expected_bytes)
 
 
-def plan_for_size(basis: Basis, candidates: list[Floor], size: float) -> Plan:
-    """The rank, step and width that are expected to err least within `size` bytes."""
-    best, least = None, math.inf
+def plans_for_size(basis: Basis, candidates: list[Floor], size: float, depth: int) -> list[Plan]:
+    """For each rank, the step and width that take up `size` bytes; least error expected first."""
+    plans = []
     for floor in candidates:
         trial = _Trial(basis, floor.rank)
         step = solve_step(trial.size, IMAGE_BYTES * size, _guess(floor), SIZE_SLOPE)
         added = trial.error(step)
-        error = floor.energy + added
-        if error < least:
-            count = (1 - IMAGE_BYTES) * size * 8 / BITS_PER_WEIGHT
-            width = width_for(count, 5, max(floor.rank - 1, 1))
-            best = Plan(floor.rank, step, added / IMAGE_SHARE, width, size)
-            least = error
-    assert best is not None
-    return best
+        count = (1 - IMAGE_BYTES) * size * 8 / BITS_PER_WEIGHT
+        width = width_for(count, depth, max(floor.rank - 1, 1))
+        plans.append((floor.energy + added, Plan(floor.rank, step, added / IMAGE_SHARE, width)))
+    return [plan for _, plan in sorted(plans, key=lambda entry: entry[0])]
 
 
 def price_of(count: float, step: float) -> float:
@@ -222,16 +218,16 @@ def best_parameters(measured: list[tuple[float, float]], step: float) -> float:
     Parameters
     ----------
     measured
-        (weights, squared error of a pattern) of networks that were trained.
+        (weights, squared error of a pattern) of networks that were trained, the last one last.
     step
         Of the images, counts.
     """
-    power = POWER
-    if len(measured) > 1:
-        (n0, d0), (n1, d1) = sorted(measured)[-2:]
-        if n1 > n0 and d0 > 0 and d1 > 0:
-            power = float(np.clip(math.log(d0 / d1) / math.log(n1 / n0), 0.5, 3.0))
-    count, error = measured[-1]
+    power, (count, error) = POWER, measured[-1]
+    others = [other for other in measured[:-1] if other[0] != count and other[1] > 0]
+    if others and error > 0:
+        # the power law between the last network and the one nearest in size
+        near, far = min(others, key=lambda other: abs(math.log(other[0] / count)))
+        power = float(np.clip(math.log(far / error) / math.log(count / near), 0.5, 3.0))
     scale = power * max(error, 1e-30) / price_of(1, step)
     return count * (scale / count) ** (1 / (power + 1))
 

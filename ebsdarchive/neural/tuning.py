@@ -19,8 +19,10 @@ from ebsdarchive.neural.sample import Sample
 
 __all__ = ["Probe", "Uncoded", "coded_for"]
 
-PROBES = 512  # patterns on which a step is tuned to a target
-AIM = 0.999  # of a target error
+PROBES = 2048  # patterns on which a step is tuned to a target
+AIM, NEAR = 0.999, 0.994  # of a target error: where to aim, and what is near enough
+CORRECTIONS = 3
+LEAST_LOSS = 0.005  # of the error, to be given to the images where a target is out of reach
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,21 @@ class Probe:
         step = max(1, len(sample.patterns) // PROBES)
         return cls(sample.indices[::step], values_inside(sample.patterns[::step], mask))
 
-    def mae(self, uncoded: Uncoded, grid: Grid) -> float:
-        """Mean absolute error in counts of a field whose images are not coded yet."""
-        refit, network = uncoded.refit, uncoded.network
-        decoded = np.repeat(refit.mean_pattern[uncoded.mask][None], len(self.indices), axis=0)
-        if network is not None:
-            decoded += network(grid.normalise(grid.positions_at(self.indices))) @ refit.basis
-        return float(np.abs(decoded - self.inside).mean(dtype=np.float64))
+    def features(self, network: Network | None, grid: Grid) -> npt.NDArray[np.float32]:
+        """(k, c) outputs of a network at the patterns' positions."""
+        if network is None:
+            return np.empty((len(self.indices), 0), dtype=np.float32)
+        return network(grid.normalise(grid.positions_at(self.indices)))
+
+    def mae(
+        self, features: npt.NDArray, basis: npt.NDArray, mean_pattern: npt.NDArray,
+        mask: npt.NDArray[np.bool_],
+    ) -> float:  # fmt: skip
+        """Mean absolute error in counts of a field with these outputs and images."""
+        error = features @ basis
+        error += mean_pattern[mask]
+        error -= self.inside
+        return float(np.abs(error).mean(dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -93,15 +103,29 @@ def coded_for(
     def size(step: float) -> float:
         return float(at(step)[0].nbytes)
 
-    refit = uncoded.refit
+    refit, mask = uncoded.refit, uncoded.mask
+
+    def within(loss: float, guess: float) -> float:
+        goal = planning.allowed_energy(loss, refit.residual_energy, refit.mean_pattern)
+        return planning.solve_step(added, goal, guess, planning.ERROR_SLOPE)
+
     if options.target_size_mb is not None:
         goal = 1e6 * options.target_size_mb
         step = planning.solve_step(size, goal, guess, planning.SIZE_SLOPE)
+    elif goal_counts is None:
+        step = within(options.coding_loss_pct / 100, guess)
     else:
-        loss = options.coding_loss_pct / 100
-        if goal_counts is not None:
-            exact = probe.mae(uncoded, grid)
-            loss = max(AIM * goal_counts / exact - 1 if exact > 0 else 0.0, 0.005)
-        goal = planning.allowed_energy(loss, refit.residual_energy, refit.mean_pattern)
-        step = planning.solve_step(added, goal, guess, planning.ERROR_SLOPE)
+        features = probe.features(uncoded.network, grid)
+        exact = probe.mae(features, refit.basis, refit.mean_pattern, mask)
+        aim = AIM * goal_counts
+        loss = max(aim / exact - 1 if exact > 0 else 0.0, LEAST_LOSS)
+        step = within(loss, guess)
+        for _ in range(CORRECTIONS):
+            tensors = at(step)[1]
+            found = probe.mae(features, tensors.basis, tensors.mean_pattern, mask)
+            if NEAR * goal_counts < found <= goal_counts or not exact < min(aim, found):
+                break
+            # the loss in energy that this loss in absolute error goes with
+            loss *= (aim - exact) / (found - exact)
+            step = within(max(loss, LEAST_LOSS), step)
     return step, *at(step)
