@@ -74,7 +74,7 @@ def ours(scan: Scan, mask: np.ndarray, settings: dict[str, Any], folder: str) ->
 
 def our_settings(work: Work, floor: float) -> list[dict[str, Any]]:
     """Settings of `ours` from fine to coarse: what a user asks for."""
-    levels = (1.1, 1.5) if work.fast else (1.01, 1.02, *LEVELS[1:])
+    levels = (1.1, 1.5) if work.fast else (1.02, *LEVELS[1:])
     return [{}, *({"target_mae_pct": round(level * floor, 5)} for level in levels)]
 
 
@@ -139,7 +139,7 @@ def run(work: Work, options: argparse.Namespace) -> tuple[list[Point], tuple[flo
     )
     methods = [partial(coded_by_us, work, floor[0])]
     if not options.ours_alone:
-        methods += [partial(peer, work, klt) for peer in PEERS]
+        methods += [partial(p, work, klt) for p in PEERS if p.__name__ not in options.without]
     if options.recipe_seconds > 0:
         methods.append(partial(paper_recipe, work, klt, options.recipe_seconds))
     points = []
@@ -261,9 +261,12 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="small simulated scans")
     parser.add_argument("--fast", action="store_true", help="few settings")
     parser.add_argument("--ours-alone", action="store_true", help="leave the peers out")
+    names = ", ".join(peer.__name__ for peer in PEERS)
+    parser.add_argument("--without", default="", help=f"peers to leave out: {names}")
     parser.add_argument("--recipe-seconds", type=float, default=0.0, help="0 leaves it out")
     parser.add_argument("-o", "--output", default="rate_error.png")
     options = parser.parse_args()
+    options.without = options.without.split(",")
     results = {}
     for name in options.works.split(","):
         scan, truth = {

@@ -16,7 +16,15 @@ from ebsdarchive.simulation import Camera, simulate_scan
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SHOT_NOISE = Camera(electrons=1 / 0.03**2, read_noise=0.0)
-W4_CAMERA = Camera(electrons=8000.0, read_noise=0.003)
+# W4: the paper's size, 26 GB; noise such that the KLT's own error is about 0.58 % of the full range
+LARGE_TWINNED = {
+    "grid_shape": (900, 1000),
+    "pattern_shape": (120, 120),
+    "grains": 1500,
+    "twin_fraction": 0.6,
+    "seed": 4,
+    "camera": Camera(electrons=8000.0, read_noise=0.003),
+}
 
 
 def real_ni() -> Scan:
@@ -50,16 +58,6 @@ def grains_corner(side: int = 100) -> Scan:
 def deformed_and_truth(small: bool = False) -> tuple[Scan, Scan]:
     """W3: as W2, the grains deformed: cells of 8 points, 1 degree between them."""
     return _with_truth(small, cell_size=8.0, cell_spread_deg=1.0)
-
-
-def large_twinned() -> Scan:
-    """W4: 900 x 1000 points of 120 x 120 px, 26 GB, 1,500 grains with twins; not held in memory.
-
-    The noise is such that the KLT's own error is about 0.58 % of the full range.
-    """
-    return simulate_scan(
-        (900, 1000), (120, 120), grains=1500, seed=4, twin_fraction=0.6, camera=W4_CAMERA
-    )
 
 
 def _with_truth(small: bool, **options: object) -> tuple[Scan, Scan]:
