@@ -1,6 +1,6 @@
 """Bytes over error of our field and of its peers, on a real scan and two simulated ones.
 
-    python benchmarks/rate_error.py [--works W1,W2,W3] [--small] [--fast] [-o rate_error.png]
+    python benchmarks/rate_error.py [--works W1,W2,W3] [--levels 1.1,1.5] [--small] [--fast]
 
 Errors are mean absolute errors over all points and all pixels of the mask, in percent of the full
 range of the measured patterns there; of simulated scans also against the truth without noise. For
@@ -8,7 +8,7 @@ each error level the tables give the bytes of each method, interpolated between 
 it (error linear in the logarithm of bytes), and in brackets how many times ours that is; "<" where
 its coarsest setting is better than asked for. The KLT floor is the error of the KLT at the rank of
 the package's rule, uncoded (against the truth: at the best rank). `--small` makes the simulated
-scans small and `--fast` tries few settings: for trying things out.
+scans small and `--fast` tries few settings of the peers: for trying things out.
 """
 
 from __future__ import annotations
@@ -72,16 +72,15 @@ def ours(scan: Scan, mask: np.ndarray, settings: dict[str, Any], folder: str) ->
     return fitted.coded.nbytes, decode
 
 
-def our_settings(work: Work, floor: float) -> list[dict[str, Any]]:
+def our_settings(levels: list[float], floor: float) -> list[dict[str, Any]]:
     """Settings of `ours` from fine to coarse: what a user asks for."""
-    levels = (1.1, 1.5) if work.fast else (1.02, *LEVELS[1:])
     return [{}, *({"target_mae_pct": round(level * floor, 5)} for level in levels)]
 
 
-def coded_by_us(work: Work, floor: float) -> Iterator[Coded]:
+def coded_by_us(work: Work, levels: list[float], floor: float) -> Iterator[Coded]:
     """Our field at several settings."""
     with tempfile.TemporaryDirectory() as folder:
-        for settings in our_settings(work, floor):
+        for settings in our_settings(levels, floor):
             begun = time.perf_counter()
             nbytes, decode = ours(work.scan, work.mask, settings, folder)
             shown = ", ".join(f"{k} {v:g}" for k, v in settings.items()) or "default"
@@ -137,7 +136,7 @@ def run(work: Work, options: argparse.Namespace) -> tuple[list[Point], tuple[flo
         f"{work.scan.nbytes / 1e6:.1f} MB, {work.mask.mean():.0%} of the pixels in the mask; "
         f"full range {work.span:.0f} counts; rank by the rule {klt.rank}"
     )
-    methods = [partial(coded_by_us, work, floor[0])]
+    methods = [partial(coded_by_us, work, options.levels, floor[0])]
     if not options.ours_alone:
         methods += [partial(p, work, klt) for p in PEERS if p.__name__ not in options.without]
     if options.recipe_seconds > 0:
@@ -262,10 +261,14 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="few settings")
     parser.add_argument("--ours-alone", action="store_true", help="leave the peers out")
     names = ", ".join(peer.__name__ for peer in PEERS)
+    parser.add_argument(
+        "--levels", default="1.02,1.05,1.1,1.25,1.5,2,3", help="our targets, over the KLT floor"
+    )
     parser.add_argument("--without", default="", help=f"peers to leave out: {names}")
     parser.add_argument("--recipe-seconds", type=float, default=0.0, help="0 leaves it out")
     parser.add_argument("-o", "--output", default="rate_error.png")
     options = parser.parse_args()
+    options.levels = [float(level) for level in options.levels.split(",")]
     options.without = options.without.split(",")
     results = {}
     for name in options.works.split(","):
