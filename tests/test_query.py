@@ -91,8 +91,20 @@ def test_a_hexagonal_scan_answers_at_its_measured_points(make_scan, hexagonal_ar
     scan = make_scan(hexagonal=True)
     xy = scan.grid.positions()
     np.testing.assert_array_equal(query(hexagonal_archive, points=xy), scan.patterns.read(0, 33))
-    with pytest.raises(GeometryError, match="ask the neural layer for points between"):
-        query(hexagonal_archive, point=(1, 1))  # odd rows are shifted by half a step
+
+
+def test_a_hexagonal_scan_is_linear_between_its_rows_and_along_each(make_scan, hexagonal_archive):
+    scan = make_scan(hexagonal=True)
+    counts = scan.patterns.read(0, 33).astype(np.float64)
+    x = scan.grid.positions()
+    at = {(float(a), float(b)): counts[i] for i, (a, b) in enumerate(x)}
+    found = query(hexagonal_archive, points=[(1, 1), (2.25, 0), (2.25, 0.75), (0.25, 1)])
+    along = (at[0.5, 1.0] + at[1.5, 1.0]) / 2  # odd rows are shifted by half a step
+    above = 0.75 * at[2.0, 0.0] + 0.25 * at[3.0, 0.0]
+    below = 0.25 * at[1.5, 1.0] + 0.75 * at[2.5, 1.0]
+    end = at[0.5, 1.0]  # before a row's first point, that point
+    expected = [along, above, 0.25 * above + 0.75 * below, end]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 # ---------------------------------------------------------------- the neural layer
@@ -100,10 +112,25 @@ def test_a_hexagonal_scan_answers_at_its_measured_points(make_scan, hexagonal_ar
 
 def test_the_neural_layer_is_asked_where_there_is_one(fitted_archive):
     xy = np.array([(0, 0), (2.25, 3.5), (6, 4)])
+    field = read_field(str(fitted_archive))
+    corners = field.patterns([(2, 3), (3, 3), (2, 4), (3, 4)]).astype(np.float64)
+    between = np.einsum("i,ijk->jk", [0.375, 0.125, 0.375, 0.125], corners)
+    found = query(fitted_archive, points=xy)
+    np.testing.assert_array_equal(found[[0, 2]], field.patterns(xy[[0, 2]]))
+    np.testing.assert_allclose(found[1], between, rtol=1e-5)
+    np.testing.assert_array_equal(query(fitted_archive, points=xy, layer="neural"), found)
+    assert not np.array_equal(query(fitted_archive, points=xy, layer="raw"), found)
+
+
+def test_the_network_answers_between_points_where_it_is_asked_to(fitted_archive):
+    xy = np.array([(0, 0), (2.25, 3.5), (6, 4)])
     expected = read_field(str(fitted_archive)).patterns(xy)
-    np.testing.assert_array_equal(query(fitted_archive, points=xy), expected)
-    np.testing.assert_array_equal(query(fitted_archive, points=xy, layer="neural"), expected)
-    assert not np.array_equal(query(fitted_archive, points=xy, layer="raw"), expected)
+    found = query(fitted_archive, points=xy, interpolation="field")
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ArgumentError, match="expected the neural layer for values of the field"):
+        query(fitted_archive, points=xy, layer="raw", interpolation="field")
+    with pytest.raises(ArgumentError, match="expected linear or field, found 'cubic'"):
+        query(fitted_archive, points=xy, interpolation="cubic")
 
 
 def test_the_field_at_a_measured_point_is_the_decoded_pattern(fitted_archive):

@@ -37,6 +37,13 @@ from ebsdarchive.cli.options import (
     help="Unit of positions and spacing.",
 )
 @LayerOption
+@click.option(
+    "--interpolation",
+    type=click.Choice(["linear", "field"]),
+    default="linear",
+    show_default=True,
+    help="Between measured points: linear, or the neural network's own values.",
+)
 @click.option("--dtype", type=click.Choice(["uint8", "uint16", "float32"]), help="Type to write.")
 @click.option(
     "-o",

@@ -35,6 +35,7 @@ def query(
     shape: tuple[int, int] | None = None,
     upsample: int | None = None,
     layer: str | None = None,
+    interpolation: Literal["linear", "field"] = "linear",
     unit: Literal["step", "um"] = "step",
     dtype: str | None = None,
     force: bool = False,
@@ -43,9 +44,10 @@ def query(
     """Patterns at given positions of the scan.
 
     Exactly one of `point`, `points`, `along`, `corners` (with `shape`) and `upsample` says where.
-    The neural layer is asked unless another is named. A layer of stored patterns gives its
-    patterns at the measured points, and between them the bilinear mix of the four around (square
-    grids only).
+    The neural layer is asked unless another is named. At measured points a layer gives its patterns
+    there, between them by default the bilinear mix of those at the four points around. Between the
+    neural layer's patterns, which are without the noise of the measured ones, that has the least
+    error on points that were held out (benchmarks/holdout.py).
 
     Parameters
     ----------
@@ -60,6 +62,9 @@ def query(
         (x0, y0, x1, y1) of a raster, and its (rows, columns).
     upsample
         The whole scan with steps of 1 / `upsample`.
+    interpolation
+        Between measured points: "linear", or "field", what the neural layer's network itself gives
+        there: a smooth function of the position.
     unit
         Of all positions and of `spacing`: scan steps, or µm.
     dtype
@@ -116,7 +121,7 @@ def query(
         xy = grid_positions((0.0, 0.0), ends, fine)
         grid = _raster(xy, fine, grid_um)
     archive.grid.require_inside(xy)
-    patterns = _sampler(archive, name, xy)
+    patterns = _sampler(archive, name, xy, interpolation)
     if output is None:
         return np.asarray(patterns.read(0, len(xy)), dtype=np.float32)
     nearest = archive.grid.indices_of(xy)
@@ -215,14 +220,23 @@ def _raster(
     )
 
 
-def _sampler(archive: Archive, layer: str, xy: npt.NDArray[np.float64]) -> Patterns:
+def _sampler(
+    archive: Archive, layer: str, xy: npt.NDArray[np.float64], interpolation: str
+) -> Patterns:
     """Patterns of a layer at any positions, read on demand."""
     archive.attributes(layer)  # names the layers that there are where this one is missing
-    if layer == "neural":
-        from ebsdarchive.neural.storage import read_field
+    if interpolation not in ("linear", "field"):
+        raise ArgumentError(f"interpolation: expected linear or field, found {interpolation!r}")
+    if interpolation == "linear":
+        return _Interpolated(archive.grid, archive.patterns(layer), xy)
+    if layer != "neural":
+        raise ArgumentError(
+            f"interpolation: expected the neural layer for values of the field, found {layer}; "
+            f"use linear"
+        )
+    from ebsdarchive.neural.storage import read_field
 
-        return _FieldAt(read_field(archive.path), xy, archive.pattern_shape)
-    return _Interpolated(archive, archive.patterns(layer), xy)
+    return _FieldAt(read_field(archive.path), xy, archive.pattern_shape)
 
 
 class _FieldAt:
@@ -238,18 +252,11 @@ class _FieldAt:
 
 
 class _Interpolated:
-    """Stored patterns: as measured at the points, and bilinear between them on square grids."""
+    """A layer's patterns: themselves at the measured points, and linear between them."""
 
-    def __init__(self, archive: Archive, patterns: Patterns, xy: npt.NDArray[np.float64]) -> None:
-        grid = archive.grid
+    def __init__(self, grid: Grid, patterns: Patterns, xy: npt.NDArray[np.float64]) -> None:
         nearest = grid.indices_of(xy)
         exact = np.abs(grid.positions_at(nearest) - xy).max(axis=1) < 1e-9
-        if not exact.all() and grid.is_hexagonal:
-            x, y = xy[~exact][0]
-            raise GeometryError(
-                f"{archive.path}: expected measured points of the hexagonal grid for a layer of "
-                f"stored patterns, found ({x:g}, {y:g}); ask the neural layer for points between"
-            )
         self.patterns = patterns
         self.shape = (len(xy), *patterns.shape[1:])
         self.dtype = patterns.dtype if exact.all() else np.dtype(np.float32)
@@ -277,12 +284,17 @@ class _Interpolated:
 def _corners(
     grid: Grid, xy: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Indices (m, 4) of the points around each position (m, 2), and their bilinear weights."""
-    nx, ny = grid.n_columns, grid.n_rows
-    column = np.minimum(xy[:, 0].astype(np.int64), max(nx - 2, 0))
-    row = np.minimum(xy[:, 1].astype(np.int64), max(ny - 2, 0))
-    fx, fy = xy[:, 0] - column, xy[:, 1] - row
-    first = row * nx + column
-    indices = np.stack([first, first + 1, first + nx, first + nx + 1], axis=1)
-    weights = np.stack([(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx], axis=1)
-    return indices, weights
+    """Indices (m, 4) of the points around each position (m, 2), and their weights (m, 4): linear
+    along the row above and along the row below, where an end is continued, and between them."""
+    starts = grid.row_starts
+    upper = np.minimum(xy[:, 1].astype(np.int64), max(grid.n_rows - 2, 0))
+    down = xy[:, 1] - upper
+    indices, weights = [], []
+    for row, share in ((upper, 1 - down), (np.minimum(upper + 1, grid.n_rows - 1), down)):
+        last = starts[row + 1] - starts[row] - 1
+        x = np.clip(xy[:, 0] - (0.5 * (row % 2) if grid.is_hexagonal else 0.0), 0.0, last)
+        column = np.minimum(x.astype(np.int64), np.maximum(last - 1, 0))
+        right = x - column
+        indices += [starts[row] + column, starts[row] + np.minimum(column + 1, last)]
+        weights += [share * (1 - right), share * right]
+    return np.stack(indices, axis=1), np.stack(weights, axis=1)
