@@ -156,8 +156,18 @@ def test_the_best_size_of_a_network_is_where_its_price_is_its_gain():
         return 1e9 * count**-power
 
     measured = [(2000.0, error(2000.0)), (3000.0, error(3000.0))]
-    best = plan.best_parameters(measured, step)
+    best = plan.best_parameters(measured, plan.Plan(rank=21, step=step, allowed=1.0))
     assert power * error(best) / best == pytest.approx(price, rel=1e-3)
+
+
+def test_a_network_becomes_as_large_as_its_error_asks_for_even_where_that_does_not_pay():
+    def error(count):
+        return 1e9 * count**-2.0
+
+    measured = [(2000.0, error(2000.0)), (3000.0, error(3000.0))]
+    coarse = plan.Plan(rank=21, step=1e6, allowed=1.0, network_error=10.0)
+    best = plan.best_parameters(measured, coarse)
+    assert error(best) == pytest.approx(10.0, rel=1e-3)
 
 
 @pytest.mark.parametrize("width", [16, 40, 128])

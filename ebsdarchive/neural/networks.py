@@ -224,13 +224,18 @@ class _Search:
         count = parameters(width, self.depth, self.outputs)
         self.measured.append((count, max(error - self.noise, 0.02 * error)))
         self.costs[width] = error + planning.price_of(count, self.plan.step)
-        best = self.wider * planning.best_parameters(self.measured, self.plan.step)
+        best = self.wider * planning.best_parameters(self.measured, self.plan)
         best = min(max(best, count / LARGEST_CHANGE), count * LARGEST_CHANGE)
         return width_for(best, self.depth, self.outputs), max(best / count, count / best)
 
     def cheapest(self) -> int:
-        """Of the widths tried, the one whose error and bytes together cost least."""
-        return min(self.costs, key=lambda width: self.costs[width])
+        """Of the widths tried, the one whose error and bytes together cost least; of those that are
+        good enough, if any is."""
+        errors = dict(zip(self.costs, (error for _, error in self.measured), strict=True))
+        return min(
+            self.costs,
+            key=lambda width: (errors[width] > self.plan.network_error, self.costs[width]),
+        )
 
 
 def _output_refitted(start: FieldTensors, xy: npt.NDArray, projection: Projection) -> Arrays:

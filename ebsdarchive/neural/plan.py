@@ -37,6 +37,7 @@ BITS_PER_WEIGHT = 5.5
 PRICE = 2 * math.log(2) / 12  # squared error per bit, in squared steps
 ERROR_SLOPE, SIZE_SLOPE = 1.6, -0.75  # of log error and log bytes against log step
 IMAGE_SHARE = 0.6  # of the error to be given away, for images; the network has the rest
+NETWORK_LOSS = 2.0  # times the images' loss: what a network may add at most, without a target
 IMAGE_BYTES = 0.72  # of a given size
 TRIALS = 14
 COARSENESS = 2.2  # of weights against images
@@ -71,6 +72,9 @@ class Plan:
         Of the network, where it is settled already.
     expected_bytes
         Of all streams, where a mean error is the target.
+    network_error
+        Squared error of a pattern, noise left out, that the network is to stay below even where
+        bytes do not pay for it.
     """
 
     rank: int
@@ -78,6 +82,7 @@ class Plan:
     allowed: float
     width: int | None = None
     expected_bytes: float = 0.0
+    network_error: float = math.inf
 
     def weight_step(self, count: float) -> float:
         """The step, in counts of the images, at which to round `count` weights.
@@ -168,11 +173,15 @@ def allowed_energy(loss: float, energy: float, mean_pattern: npt.NDArray) -> flo
 
 
 def plan_for_loss(basis: Basis, floor: Floor, loss: float) -> Plan:
-    """A step at which coding raises the mean error by a part `loss` of it."""
+    """A step at which coding raises the mean error by a part `loss` of it.
+
+    The network may add a little more. Where there is much noise, bytes that keep weak signal hardly
+    lower the error of the measured patterns, so that its price alone would give the signal away.
+    """
     allowed = allowed_energy(loss, floor.energy, basis.mean)
     trial = _Trial(basis, floor.rank)
     step = solve_step(trial.error, allowed, _guess(floor), ERROR_SLOPE)
-    return Plan(floor.rank, step, allowed)
+    return Plan(floor.rank, step, allowed, network_error=NETWORK_LOSS * allowed)
 
 
 def plans_for_error(
@@ -212,24 +221,25 @@ def price_of(count: float, step: float) -> float:
     return PRICE * step**2 * BITS_PER_WEIGHT * count
 
 
-def best_parameters(measured: list[tuple[float, float]], step: float) -> float:
-    """The number of weights at which a further one no longer pays for its bits.
+def best_parameters(measured: list[tuple[float, float]], plan: Plan) -> float:
+    """The number of weights at which a further one no longer pays for its bits; or, if that is
+    more, at which the network's error is as small as planned.
 
     Parameters
     ----------
     measured
         (weights, squared error of a pattern) of networks that were trained, the last one last.
-    step
-        Of the images, counts.
     """
     power, (count, error) = POWER, measured[-1]
+    error = max(error, 1e-30)
     others = [other for other in measured[:-1] if other[0] != count and other[1] > 0]
-    if others and error > 0:
+    if others:
         # the power law between the last network and the one nearest in size
         near, far = min(others, key=lambda other: abs(math.log(other[0] / count)))
         power = float(np.clip(math.log(far / error) / math.log(count / near), 0.5, 3.0))
-    scale = power * max(error, 1e-30) / price_of(1, step)
-    return count * (scale / count) ** (1 / (power + 1))
+    scale = power * error / price_of(1, plan.step)
+    paying = count * (scale / count) ** (1 / (power + 1))
+    return max(paying, count * (error / plan.network_error) ** (1 / power))
 
 
 def _guess(floor: Floor) -> float:
