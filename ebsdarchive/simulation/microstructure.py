@@ -100,7 +100,7 @@ def polycrystal(
         gradient_deg=gradient_deg, mixing_width=mixing_width, cell_spread_deg=cell_spread_deg,
     )  # fmt: skip
     rng = np.random.default_rng([seed, 0])
-    points = _points(grid)
+    points = grid.positions() * (1.0, grid.row_distance)  # both in steps along x
     seeds = points[rng.choice(grid.size, grains, replace=False)]
     grain_id, neighbour, distance = _laguerre_cells(points, seeds, rng)
     field = _RotationField(points, seeds, grain_id, radians(gradient_deg / 2), rng)
@@ -171,16 +171,6 @@ def _require_sensible(
         raise ArgumentError(f"twin_fraction: expected a number from 0 to 1, found {twin_fraction}")
     if seed < 0:
         raise ArgumentError(f"seed: expected an integer of at least 0, found {seed}")
-
-
-def _points(grid: Grid) -> npt.NDArray[np.float64]:
-    """(n, 2) positions (x, y), both in steps along x."""
-    points = grid.positions()
-    if grid.step_x_um is not None and grid.step_y_um is not None:
-        points[:, 1] *= grid.step_y_um / grid.step_x_um
-    elif grid.is_hexagonal:
-        points[:, 1] *= sqrt(3) / 2
-    return points
 
 
 def _laguerre_cells(
