@@ -26,7 +26,7 @@ Progress = Callable[[float, float], None]
 
 
 class DiffractionGradient:
-    """S of a field, and the distance between its patterns, anywhere in the scan; thread-safe."""
+    """S of a field, anywhere in the scan; thread-safe."""
 
     def __init__(self, field: Field) -> None:
         self.field = field
@@ -50,27 +50,23 @@ class DiffractionGradient:
             If a position lies outside the scan.
         """
         xy = np.asarray(xy_steps, dtype=np.float64).reshape(-1, 2)
-        per_length = np.array([1.0, 1.0 / self.field.grid.row_distance], np.float32)
         out = np.empty(len(xy), np.float32)
         for start, stop in self._blocks(len(xy)):
-            slopes = self.field.coefficient_derivatives(xy[start:stop])  # (b, 2, rank - 1)
-            slopes *= per_length[:, None]
-            out[start:stop] = np.sqrt(((slopes @ self._gauge) ** 2).sum(axis=(1, 2)))
+            slopes = self.slopes(xy[start:stop])
+            out[start:stop] = np.sqrt((slopes**2).sum(axis=(1, 2)))
             if progress is not None:
                 progress(stop, len(xy))
         return out
 
-    def orthonormal(self, xy_steps: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """(m, 2) positions in steps to (m, k) coordinates in which distance is that of patterns.
+    def slopes(self, xy_steps: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """(m, 2) positions in steps to (m, 2, rank - 1) derivatives along x and y.
 
-        The distance between two rows is the root mean square, over the mask, of the difference
-        between the two patterns, in counts.
+        They stand in an orthonormal gauge: the norm of each is the root-mean-square change of a
+        pixel in counts per step along x, and S that of both.
         """
-        xy = np.asarray(xy_steps, dtype=np.float64).reshape(-1, 2)
-        out = np.empty((len(xy), self._gauge.shape[1]), np.float32)
-        for start, stop in self._blocks(len(xy)):
-            out[start:stop] = self.field.coefficients(xy[start:stop]) @ self._gauge
-        return out
+        slopes = self.field.coefficient_derivatives(xy_steps)
+        slopes[:, 1] /= self.field.grid.row_distance
+        return slopes @ self._gauge
 
     def _blocks(self, count: int) -> list[tuple[int, int]]:
         length = max(1, BLOCK_BYTES // (16 * self.field.tensors.rank))
