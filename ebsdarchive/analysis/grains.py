@@ -49,7 +49,7 @@ def segment(
     bands: BandPatterns,
     raster: Raster,
     *,
-    correlation: float = 0.5,
+    correlation: float = 0.6,
     min_area: float = 3.0,
 ) -> Grains:
     """Cut a scan into grains.

@@ -24,9 +24,9 @@ from ebsdarchive.cli.options import PathType, progress_bar
 @click.option(
     "--correlation",
     type=click.FloatRange(-1, 1),
-    default=0.5,
+    default=0.6,
     show_default=True,
-    help="Of patterns that are of one grain; more finds fainter boundaries (0.5: about 2 degrees).",
+    help="Of patterns that are of one grain; more finds fainter boundaries (0.6: about 2 degrees).",
 )
 @click.option(
     "--min-size",

@@ -21,6 +21,7 @@ from ebsdarchive.verbs.targets import require_other_file
 __all__ = ["GRADIENT_MAP", "GRAIN_MAP", "BoundariesSummary", "boundaries"]
 
 GRAIN_MAP, GRADIENT_MAP = "maps/grains", "maps/gradient"
+FINE_ENOUGH = 3  # samples per step, at least, to look for ridges on
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def boundaries(
     output: Sequence[str | os.PathLike[str]] | str | os.PathLike[str] = (),
     *,
     resolution: int = 5,
-    correlation: float = 0.5,
+    correlation: float = 0.6,
     min_size: float = 3.0,
     smoothing: float = 0.5,
     force: bool = False,
@@ -84,10 +85,11 @@ def boundaries(
     output
         Files to write the boundaries to, as polylines: .csv or .geojson, one or several.
     resolution
-        Samples of both maps per scan step.
+        Samples of both maps per scan step; ridges are looked for on at least 3.
     correlation
-        Patterns on two sides of a ridge that correlate better than this are of one grain. 0.5 is
-        about 2 degrees of disorientation, 0.7 about 1.5; larger values find fainter boundaries.
+        Patterns on two sides of a ridge that correlate better than this are of one grain. 0.6 is
+        1.3 to 1.8 degrees of disorientation, depending on detector and phase, 0.8 about 1 degree;
+        larger values find fainter boundaries. See `BandPatterns`.
     min_size
         Area of the smallest grain, in points; smaller ones join the neighbour most like them.
     smoothing
@@ -132,23 +134,25 @@ def boundaries(
     field = read_field(archive.path)
     grid = archive.grid
     raster = Raster(grid, resolution)
+    finer = math.ceil(FINE_ENOUGH / resolution)
+    fine = Raster(grid, resolution * finer)  # few samples per step would miss narrow grains
     gradient, bands = DiffractionGradient(field), BandPatterns(field)
-    slopes = smoothed_slopes(gradient, raster, smoothing, stage(progress, "gradient"))
+    slopes = smoothed_slopes(gradient, fine, smoothing, stage(progress, "gradient"))
     progress("grains", 0, 1)
     grains = segment(
-        slopes, bands, raster, correlation=correlation, min_area=min_size * grid.row_distance
+        slopes, bands, fine, correlation=correlation, min_area=min_size * grid.row_distance
     )
-    found = trace(grains, slopes, bands, gradient, raster)
+    found = trace(grains, slopes, bands, gradient, fine)
     del slopes
     s = np.empty(raster.shape, np.float32)
     for rows in raster.bands_of_rows(sample_bytes=16):
         part = gradient(raster.positions(rows, slice(0, raster.shape[1])))
         s[rows] = part.reshape(-1, raster.shape[1])
-    grain_sizes = sizes(grains, raster)
+    grain_sizes = sizes(grains, fine)
     progress("grains", 1, 1)
     with adding_layers(path, [GRAIN_MAP, GRADIENT_MAP], stage(progress, "reading back")) as file:
         for layer, data, long_name, units in (
-            (GRAIN_MAP, grains.labels, "Grain", "1"),
+            (GRAIN_MAP, grains.labels[::finer, ::finer], "Grain", "1"),
             (GRADIENT_MAP, s, "Diffraction gradient S (RMS change of a pixel)", "counts/step"),
         ):
             name = layer.partition("/")[2]
