@@ -382,7 +382,16 @@ def test_maps_polylines_and_provenance_come_of_one_command(fitted_copy, run_cli,
     before = ebsdarchive.open_archive(fitted_copy)
     neural = before.attributes("neural")["sha256"]
     targets = tmp_path / "b.csv", tmp_path / "b.geojson"
-    arguments = ("boundaries", fitted_copy, "--resolution", 3, "--correlation", 0.95)
+    arguments = (
+        "boundaries",
+        fitted_copy,
+        "--resolution",
+        3,
+        "--correlation",
+        0.95,
+        "--smoothing",
+        0,
+    )
     code, out, err = run_cli(*arguments, "-o", targets[0], "-o", targets[1], "--json")
     assert code == 0, err
     said = json.loads(out)
@@ -397,7 +406,7 @@ def test_maps_polylines_and_provenance_come_of_one_command(fitted_copy, run_cli,
 
     raster = Raster(archive.grid, 3)
     expected = DiffractionGradient(read_field(str(fitted_copy)))(all_positions(raster))
-    np.testing.assert_allclose(s.ravel(), expected, rtol=1e-6)
+    np.testing.assert_allclose(s.ravel(), expected, rtol=6e-4)
     with h5py.File(fitted_copy) as file:
         node = file["archive"][GRADIENT_MAP]
         assert node["data"].attrs["units"] == "counts/step"

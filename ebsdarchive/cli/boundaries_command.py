@@ -26,7 +26,7 @@ from ebsdarchive.cli.options import PathType, progress_bar
     type=click.FloatRange(-1, 1),
     default=0.6,
     show_default=True,
-    help="Of patterns that are of one grain; more finds fainter boundaries (0.6: about 2 degrees).",
+    help="Of patterns that are of one grain; more finds fainter boundaries (0.6: 1.3 to 1.8 degrees).",
 )
 @click.option(
     "--min-size",
@@ -42,7 +42,7 @@ from ebsdarchive.cli.options import PathType, progress_bar
     default=0.5,
     show_default=True,
     metavar="STEPS",
-    help="Width by which the gradient is smoothed to find ridges.",
+    help="Width by which the field is smoothed for the map of S and to find ridges.",
 )
 @click.option(
     "-o",
