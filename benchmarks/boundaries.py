@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +94,6 @@ def row(
     points: np.ndarray,
     raster: Raster,
     truth: Tessellation,
-    seconds: float,
     ours: float | None,
 ) -> float:
     """Print one row; returns the mean distance of the boundary points from the truth."""
@@ -110,7 +108,7 @@ def row(
         f"| {name} | {np.count_nonzero(sizes)} | {np.count_nonzero(sizes >= MIN_POINTS)} "
         f"| {adjusted_rand_index(labels, truth.at(everywhere(raster))[0]):.4f} | {mean:.3f} "
         f"| {np.percentile(distance, 95):.3f} | {100 * met:.1f} % "
-        f"| {'1.0' if ours is None else f'{mean / ours:.1f}'} | {seconds:.0f} |"
+        f"| {'1.0' if ours is None else f'{mean / ours:.1f}'} |"
     )
     return mean
 
@@ -120,30 +118,24 @@ def simulated(folder: Path, small: bool) -> None:
     scan = simulate_scan(shape, (60, 60), grains=grains, seed=1, camera=SHOT_NOISE)
     truth = polycrystal(scan.grid, grains, 1).tessellation
     archive = folder / "simulated.h5"
-    fitted = time.perf_counter()
     ebsdarchive.compress(scan, archive, profile="fast", options=NeuralOptions(device="cpu"))
-    print(f"\nsimulated, {shape[1]} x {shape[0]} points, {grains} grains "
-          f"(compressed in {time.perf_counter() - fitted:.0f} s)\n")  # fmt: skip
+    print(f"\nsimulated, {shape[1]} x {shape[0]} points, {grains} grains\n")
     print(
         "| boundaries | grains | of 3 points or more | ARI | mean distance, steps | 95 % within "
-        "| truth met | distance / ours | s |\n|---|---|---|---|---|---|---|---|---|"
+        "| truth met | distance / ours |\n|---|---|---|---|---|---|---|---|"
     )
     coarse = None
     for per_step in (1, 5):
         raster = Raster(scan.grid, per_step)
         out = folder / f"{per_step}.csv"
-        begun = time.perf_counter()
         ebsdarchive.boundaries(archive, out, resolution=per_step, force=True)
-        seconds = time.perf_counter() - begun
         labels = ebsdarchive.open_archive(archive).map("grains")
         name = f"`boundaries`, {per_step}x"
-        ours = row(name, labels, vertices(out), raster, truth, seconds, None)
+        ours = row(name, labels, vertices(out), raster, truth, None)
         for layer in ("raw", "neural") if per_step == 1 else ("neural",):
-            begun = time.perf_counter()
             labels, quaternions = indexed(archive, scan, layer, raster, coarse)
-            seconds = time.perf_counter() - begun
             name = f"{layer} indexed, 5 deg, {per_step}x"
-            row(name, labels, midpoints(labels, scan.grid), raster, truth, seconds, ours)
+            row(name, labels, midpoints(labels, scan.grid), raster, truth, ours)
         coarse = quaternions
 
 

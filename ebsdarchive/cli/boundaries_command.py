@@ -26,7 +26,7 @@ from ebsdarchive.cli.options import PathType, progress_bar
     type=click.FloatRange(-1, 1),
     default=0.6,
     show_default=True,
-    help="Of patterns that are of one grain; more finds fainter boundaries (0.6: 1.3 to 1.8 degrees).",
+    help="Of patterns that are of one grain; more finds fainter ones (0.6: 1.3 to 1.8 degrees).",
 )
 @click.option(
     "--min-size",
