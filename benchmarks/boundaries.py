@@ -150,7 +150,7 @@ def real(folder: Path, source: str) -> None:
     labels = ebsdarchive.open_archive(archive).map("grains").ravel()
     at_points = labels[Raster(scan.grid, 5).samples_at(scan.grid.positions())]
     tree = cKDTree(vertices(out))
-    print(f"\nreal, {scan.name or Path(source).name}: {labels.max()} grains by `boundaries`\n")
+    print(f"\nreal, {Path(source).name}: {labels.max()} grains by `boundaries`\n")
     print(
         "| indexed, 5 deg | grains | of 3 points or more | ARI with ours "
         "| mean distance to ours, steps |\n|---|---|---|---|---|"
