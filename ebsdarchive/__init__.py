@@ -12,6 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _VERBS = {
+    "boundaries": "ebsdarchive.verbs.segmenting",
     "compress": "ebsdarchive.verbs.compressing",
     "demo": "ebsdarchive.verbs.demonstration",
     "export": "ebsdarchive.verbs.exporting",

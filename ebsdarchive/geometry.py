@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import sqrt
 from typing import Literal
 
 import numpy as np
@@ -91,6 +92,14 @@ class Grid:
         shift = 0.5 if self.n_columns_even == self.n_columns and self.n_rows > 1 else 0.0
         return self.n_columns - 1 + shift, float(self.n_rows - 1)
 
+    @property
+    def row_distance(self) -> float:
+        """Distance between rows, in steps along x: by the steps in µm where they are known, else
+        as the kind of grid has it."""
+        if self.step_x_um is not None and self.step_y_um is not None:
+            return self.step_y_um / self.step_x_um
+        return sqrt(3) / 2 if self.is_hexagonal else 1.0
+
     def positions(self) -> npt.NDArray[np.float64]:
         """(size, 2) position (x, y) of every point in steps, in storage order."""
         return self.positions_of(0, self.size)
@@ -150,6 +159,11 @@ class Grid:
         extent = np.array(self.extent)
         span = np.where(extent > 0, extent, 1.0)
         return np.where(extent > 0, 2.0 * np.asarray(xy) / span - 1.0, 0.0)
+
+    def normalised_per_step(self) -> npt.NDArray[np.float64]:
+        """(2,) change of `normalise` for one step along x and y; 0 on an axis of one point."""
+        extent = np.array(self.extent)
+        return np.where(extent > 0, 2.0 / np.where(extent > 0, extent, 1.0), 0.0)
 
     def to_map(self, values: npt.NDArray) -> npt.NDArray:
         """(size, …) values as (n_rows, n_columns, …), NaN or 0 behind the end of short rows."""

@@ -118,6 +118,7 @@ def test_what_a_command_takes_its_verb_takes(name):
         "compress": {"scan": "source"},
         "fit": {"archive": "path"},
         "query": {"archive": "path"},
+        "boundaries": {"archive": "path"},
         "export": {"archive": "path"},
         "extract": {"archive": "path"},
         "merge": {"archive": "path"},

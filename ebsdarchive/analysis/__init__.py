@@ -1,1 +1,1 @@
-"""What is computed from patterns: Hough indexing and the deviation between orientations."""
+"""What is computed from patterns and fields: orientations, their deviation, and grains."""

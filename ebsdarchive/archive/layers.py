@@ -163,12 +163,23 @@ def write_map(
     long_name: str,
     units: str,
     derived_from: str | None = None,
+    samples_per_step: int | None = None,
 ) -> None:
-    """Write a map (n_rows, n_columns, …), replacing one of the same name."""
+    """Write a map (n_rows, n_columns, …), replacing one of the same name.
+
+    Parameters
+    ----------
+    samples_per_step
+        Of a map on a raster of its own instead of one value per point.
+    """
     maps = container(archive, "maps")
     if name in maps:
         del maps[name]
-    attributes = {"long_name": long_name, "derived_from": derived_from}
+    attributes = {
+        "long_name": long_name,
+        "derived_from": derived_from,
+        "samples_per_step": samples_per_step,
+    }
     with new_node(maps, name, "map", attributes, {"data": data}) as node:
         node["data"].attrs["units"] = units
 

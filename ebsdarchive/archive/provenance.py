@@ -19,7 +19,16 @@ from ebsdarchive.archive.nodes import attributes_of, container, new_node, plain,
 
 __all__ = ["Activity", "activities", "command_line", "record"]
 
-_PACKAGES = ("h5py", "hdf5plugin", "numpy", "torch", "kikuchipy", "orix", "pyebsdindex")
+_PACKAGES = (
+    "h5py",
+    "hdf5plugin",
+    "numpy",
+    "torch",
+    "kikuchipy",
+    "orix",
+    "pyebsdindex",
+    "scikit-image",
+)
 _NAMESPACE = "urn:ebsdarchive:1.0:"
 _argv: ContextVar[list[str] | None] = ContextVar("argv", default=None)
 

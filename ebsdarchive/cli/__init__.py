@@ -23,6 +23,7 @@ COMMANDS = (
     "compress",
     "fit",
     "query",
+    "boundaries",
     "export",
     "extract",
     "merge",

@@ -87,6 +87,23 @@ class Network:
             out[start:stop] = self.last_features(xy[start:stop]) @ weight + bias
         return out
 
+    def derivative(self, xy: npt.NDArray) -> npt.NDArray[np.float32]:
+        """(m, 2) positions in -1 … 1 to the (m, 2, outputs) derivatives along both axes.
+
+        Forward mode: the two tangents go through the layers beside the values.
+        """
+        out = np.empty((len(xy), 2, self.outputs), dtype=np.float32)
+        for start, stop in _ranges(len(xy), 12 * self._widest):
+            h = xy[start:stop].astype(np.float32)  # (b, 2)
+            tangents = [np.broadcast_to(axis, h.shape) for axis in np.eye(2, dtype=np.float32)]
+            for weight, bias in self._layers[:-1]:
+                phase = h @ weight + bias  # (b, width)
+                h, slope = np.sin(phase), np.cos(phase)
+                tangents = [(t @ weight) * slope for t in tangents]
+            for axis, tangent in enumerate(tangents):
+                out[start:stop, axis] = tangent @ self._layers[-1][0]
+        return out
+
     def last_features(self, xy: npt.NDArray) -> npt.NDArray[np.float32]:
         """(m, 2) positions in -1 … 1 to the (m, width) outputs of the last sine layer."""
         h = xy.astype(np.float32)  # (m, 2)
@@ -127,6 +144,21 @@ class Field:
         if self._network is None:
             return np.empty((len(xy), 0), dtype=np.float32)
         return self._network(self.grid.normalise(xy))
+
+    def coefficient_derivatives(self, xy_steps: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """(m, 2) positions in steps to (m, 2, rank - 1) dA/dx and dA/dy, for one step of its axis.
+
+        Raises
+        ------
+        GeometryError
+            If a position lies outside the scan.
+        """
+        xy = np.asarray(xy_steps, dtype=np.float64).reshape(-1, 2)
+        self.grid.require_inside(xy)
+        if self._network is None:
+            return np.empty((len(xy), 2, 0), dtype=np.float32)
+        per_step = self.grid.normalised_per_step().astype(np.float32)
+        return self._network.derivative(self.grid.normalise(xy)) * per_step[:, None]
 
     def masked(self, coefficients: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(b, rank - 1) coefficients to (b, pixels of the mask) counts."""

@@ -16,7 +16,7 @@ from ebsdarchive.geometry import Grid
 from ebsdarchive.simulation.rotations import from_vectors, product, uniform_quaternions
 from ebsdarchive.simulation.substructure import Cells, Twins
 
-__all__ = ["Microstructure", "own_weight", "polycrystal"]
+__all__ = ["Microstructure", "Tessellation", "own_weight", "polycrystal"]
 
 NEIGHBOURS = 6
 POINTS_AT_ONCE = 1 << 17
@@ -47,6 +47,8 @@ class Microstructure:
         (m,) float32 share of the point's own orientation, 0.5 … 1.
     mixed_quaternions
         (m, 4) second orientation, continued to the point.
+    tessellation
+        The grains, without twins, at any position.
     """
 
     quaternions: npt.NDArray[np.float64]
@@ -57,6 +59,7 @@ class Microstructure:
     mixed_points: npt.NDArray[np.int64]
     mixed_weights: npt.NDArray[np.float32]
     mixed_quaternions: npt.NDArray[np.float64]
+    tessellation: Tessellation
 
 
 def polycrystal(
@@ -100,9 +103,10 @@ def polycrystal(
         gradient_deg=gradient_deg, mixing_width=mixing_width, cell_spread_deg=cell_spread_deg,
     )  # fmt: skip
     rng = np.random.default_rng([seed, 0])
-    points = _points(grid)
+    points = grid.positions() * (1.0, grid.row_distance)  # both in steps along x
     seeds = points[rng.choice(grid.size, grains, replace=False)]
-    grain_id, neighbour, distance = _laguerre_cells(points, seeds, rng)
+    tessellation = Tessellation.random(seeds, rng)
+    grain_id, neighbour, distance = tessellation.at(points)
     field = _RotationField(points, seeds, grain_id, radians(gradient_deg / 2), rng)
     mean = uniform_quaternions(grains, rng)
     cells = twins = None
@@ -142,6 +146,7 @@ def polycrystal(
         mixed_points=mixed,
         mixed_weights=weight[mixed].astype(np.float32),
         mixed_quaternions=orientations(points[mixed], neighbour[mixed], beside_twin[mixed]),
+        tessellation=tessellation,
     )
 
 
@@ -173,48 +178,62 @@ def _require_sensible(
         raise ArgumentError(f"seed: expected an integer of at least 0, found {seed}")
 
 
-def _points(grid: Grid) -> npt.NDArray[np.float64]:
-    """(n, 2) positions (x, y), both in steps along x."""
-    points = grid.positions()
-    if grid.step_x_um is not None and grid.step_y_um is not None:
-        points[:, 1] *= grid.step_y_um / grid.step_x_um
-    elif grid.is_hexagonal:
-        points[:, 1] *= sqrt(3) / 2
-    return points
+@dataclass(frozen=True)
+class Tessellation:
+    """Laguerre cells: a cell holds the points whose power |p - s|² - w is smallest for its seed s.
 
-
-def _laguerre_cells(
-    points: npt.NDArray[np.float64], seeds: npt.NDArray[np.float64], rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-    """(n,) cell of each point, (n,) cell behind its nearest boundary, (n,) distance to that.
-
-    A cell holds the points whose power |p - s|² - w is smallest for its seed s. With
-    sqrt(w_max - w) as a third coordinate of the seeds, that is the nearest seed. No weight exceeds
-    the square of the distance to the next seed, so that every seed lies in its own cell.
+    Parameters
+    ----------
+    seeds
+        (g, 2) positions, both axes in steps along x.
+    weights
+        (g,) w.
     """
-    from scipy.spatial import cKDTree
 
-    n_seeds = len(seeds)
-    if n_seeds == 1:
-        none = np.zeros(len(points), np.int32)
-        return none, none, np.full(len(points), np.inf)
-    to_next = cKDTree(seeds).query(seeds, k=2)[0][:, 1]
-    weights = (0.9 * rng.random(n_seeds) * to_next) ** 2
-    tree = cKDTree(np.column_stack([seeds, np.sqrt(weights.max() - weights)]))
-    cell = np.empty(len(points), np.int32)
-    neighbour = np.empty(len(points), np.int32)
-    distance = np.empty(len(points))
-    for start in range(0, len(points), POINTS_AT_ONCE):
-        part = slice(start, start + POINTS_AT_ONCE)
-        flat = np.column_stack([points[part], np.zeros(len(points[part]))])
-        far, near = tree.query(flat, k=min(n_seeds, NEIGHBOURS))
-        between = np.linalg.norm(seeds[near[:, 1:]] - seeds[near[:, :1]], axis=2)
-        to_boundary = (far[:, 1:] ** 2 - far[:, :1] ** 2) / (2 * between)
-        closest = to_boundary.argmin(axis=1)[:, None]
-        cell[part] = near[:, 0]
-        neighbour[part] = np.take_along_axis(near[:, 1:], closest, axis=1)[:, 0]
-        distance[part] = np.take_along_axis(to_boundary, closest, axis=1)[:, 0]
-    return cell, neighbour, distance
+    seeds: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]
+
+    @classmethod
+    def random(cls, seeds: npt.NDArray[np.float64], rng: np.random.Generator) -> Tessellation:
+        """Cells of different sizes around the seeds, each of which lies in its own cell."""
+        from scipy.spatial import cKDTree
+
+        if len(seeds) == 1:
+            return cls(seeds, np.zeros(1))
+        to_next = cKDTree(seeds).query(seeds, k=2)[0][:, 1]
+        # no weight exceeds the square of the distance to the next seed
+        return cls(seeds, (0.9 * rng.random(len(seeds)) * to_next) ** 2)
+
+    def at(
+        self, points: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+        """(n, 2) points, both axes in steps along x, to cell, cell beyond, and distance.
+
+        Each (n,): the cell of the point, the one behind its nearest boundary, and the distance to
+        that; infinite where there is one cell only.
+        """
+        from scipy.spatial import cKDTree
+
+        n_seeds = len(self.seeds)
+        if n_seeds == 1:
+            none = np.zeros(len(points), np.int32)
+            return none, none, np.full(len(points), np.inf)
+        # with sqrt(w_max - w) as a third coordinate, the least power is that of the nearest seed
+        tree = cKDTree(np.column_stack([self.seeds, np.sqrt(self.weights.max() - self.weights)]))
+        cell = np.empty(len(points), np.int32)
+        neighbour = np.empty(len(points), np.int32)
+        distance = np.empty(len(points))
+        for start in range(0, len(points), POINTS_AT_ONCE):
+            part = slice(start, start + POINTS_AT_ONCE)
+            flat = np.column_stack([points[part], np.zeros(len(points[part]))])
+            far, near = tree.query(flat, k=min(n_seeds, NEIGHBOURS))
+            between = np.linalg.norm(self.seeds[near[:, 1:]] - self.seeds[near[:, :1]], axis=2)
+            to_boundary = (far[:, 1:] ** 2 - far[:, :1] ** 2) / (2 * between)
+            closest = to_boundary.argmin(axis=1)[:, None]
+            cell[part] = near[:, 0]
+            neighbour[part] = np.take_along_axis(near[:, 1:], closest, axis=1)[:, 0]
+            distance[part] = np.take_along_axis(to_boundary, closest, axis=1)[:, 0]
+        return cell, neighbour, distance
 
 
 class _RotationField:
