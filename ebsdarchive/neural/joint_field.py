@@ -1,4 +1,4 @@
-"""The joint field evaluated anywhere: I(x, y, u, v) as one network (4D-INR, arXiv:2606.10352).
+"""The joint field evaluated anywhere: one network of x, y, u and v (4D-INR, arXiv:2606.10352).
 
 Owns what such a field is made of once it is decoded, and its evaluation with numpy alone; how it is
 made is in `joint_fit`, how it is stored in `joint_storage`. Every pixel of every pattern is a run
@@ -44,12 +44,12 @@ class JointTensors:
         (width,).
     omega_first, omega_hidden
         Frequency factors of the first and of the other sine layers.
-    offset_counts, scale_counts
-        Intensity at an output of 0, and of one unit of it.
+    scale_counts
+        Intensity of one unit of the network's output.
+    mean_pattern
+        (sy, sx) float32, counts: what the output is added to, and all there is outside the mask.
     mask
         (sy, sx) bool.
-    outside_counts
-        Intensity of pixels outside the mask.
     """
 
     frequencies: npt.NDArray
@@ -61,10 +61,9 @@ class JointTensors:
     output_weight: npt.NDArray
     omega_first: float
     omega_hidden: float
-    offset_counts: float
     scale_counts: float
+    mean_pattern: npt.NDArray[np.float32]
     mask: npt.NDArray[np.bool_]
-    outside_counts: float
 
     @property
     def width(self) -> int:
@@ -108,7 +107,7 @@ class JointField:
             for w, b in zip(tensors.hidden_weight, bias[1:], strict=True)
         ]
         self._output = tensors.output_weight.astype(kind) * kind(tensors.scale_counts)
-        self._offset = kind(tensors.offset_counts)
+        self._mean = tensors.mean_pattern[tensors.mask]  # (pixels of the mask,)
         self._kind = kind
 
     @property
@@ -142,6 +141,7 @@ class JointField:
                     part = table[begin : begin + SAMPLES]
                     at = start + begin
                     out[i, at : at + len(part)] = self._rest(part + row)
+        out += self._mean
         return out
 
     def patterns(self, xy_steps: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -153,7 +153,7 @@ class JointField:
             If a position lies outside the scan.
         """
         values = self.inside(xy_steps)
-        out = np.full((len(values), *self.mask.shape), self.tensors.outside_counts, np.float32)
+        out = np.repeat(self.tensors.mean_pattern[None], len(values), axis=0)
         out.reshape(len(out), -1)[:, np.flatnonzero(self.mask)] = values
         return out
 
@@ -171,13 +171,13 @@ class JointField:
         return table
 
     def _rest(self, h: npt.NDArray) -> npt.NDArray:
-        """(p, width) arguments of the first sines, which are lost, to (p,) counts."""
+        """(p, width) arguments of the first sines, which are lost, to (p,) counts from the mean."""
         np.sin(h, out=h)
         for weight, bias in self._hidden:
             h = h @ weight  # (p, width)
             h += bias
             np.sin(h, out=h)
-        return h @ self._output + self._offset
+        return h @ self._output
 
 
 def detector_coordinates(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

@@ -21,7 +21,7 @@ from ebsdarchive.neural.joint_samples import JointSamples
 from ebsdarchive.neural.joint_schedule import JointSchedule, auto_joint_steps
 from ebsdarchive.neural.journal import Journal, Progress
 from ebsdarchive.neural.options import FitOptions
-from ebsdarchive.neural.pixels import detector_mask, mean_pattern, pixel_weights, values_inside
+from ebsdarchive.neural.pixels import detector_mask, pixel_weights, values_inside
 from ebsdarchive.neural.refine import FieldErrors, measure_errors
 from ebsdarchive.neural.sample import Sample, draw_sample
 from ebsdarchive.scan import ArrayPatterns, Scan
@@ -99,7 +99,6 @@ def fit_joint(
         weights = pixel_weights(sample, mask, options.band_weight)
         noise = noise_counts(sample, mask)
         samples = JointSamples(scan, sample, mask, weights, options.seed)
-        outside = mean_pattern(sample)[~mask]
     config = JointConfig() if options.width == "auto" else JointConfig(width=int(options.width))
     batch = min(JointSchedule.batch, samples.count)
     steps = options.steps or auto_joint_steps(samples.count, batch)
@@ -115,7 +114,7 @@ def fit_joint(
     for note in trained.notes:
         journal.note(note)
     with journal.stage("code"):
-        exact = tensors_of(trained.network, samples, float(outside.mean()) if outside.size else 0.0)
+        exact = tensors_of(trained.network, samples)
         tensors = _coded(exact, sample, scan.grid, options.coding_loss_pct)
     with journal.stage("measure", n) as tick:
         errors = measure_errors(scan, JointField(tensors, scan.grid), noise, tick, MEASURED_BYTES)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ebsdarchive.neural.pixels import mean_pattern
 from ebsdarchive.neural.sample import SAMPLE_BYTES, Sample, draw_sample
 from ebsdarchive.scan import Scan
 
@@ -31,7 +32,7 @@ class Batch:
     pixel
         (n,) index into the pixels of the mask, ascending.
     target
-        (n,) float32 intensity, in units of the scale from the offset.
+        (n,) float32 intensity less that of the mean pattern, over its standard deviation.
     """
 
     xy: npt.NDArray[np.float32]
@@ -84,9 +85,11 @@ class JointSamples:
         self._whole = len(first.patterns) == scan.grid.size
         self._drawn = 0
         self._take(first)
-        inside = self._values[:, self._pixels[:: max(1, len(self._pixels) // 1024)]]
-        self.offset = float(inside.mean(dtype=np.float64))
-        self.scale = float(inside.std(dtype=np.float64)) or 1.0
+        self.mean = mean_pattern(first)  # (sy, sx)
+        self._mean = self.mean[mask]  # (m,)
+        some = np.arange(0, len(self._pixels), max(1, len(self._pixels) // 1024))
+        change = self._values[:, self._pixels[some]] - self._mean[some]
+        self.scale = float(np.sqrt(np.mean(change.astype(np.float64) ** 2))) or 1.0
 
     @property
     def count(self) -> int:
@@ -109,7 +112,7 @@ class JointSamples:
         pixel.sort()  # so that neighbours in a batch share what is calculated for a pixel
         point = rng.integers(0, len(self._values), size)
         counts = self._values[point, self._pixels[pixel]].astype(np.float32)
-        target = (counts - np.float32(self.offset)) / np.float32(self.scale)
+        target = (counts - self._mean[pixel]) / np.float32(self.scale)
         return Batch(self._xy[point], pixel, target)
 
     def _take(self, sample: Sample) -> None:

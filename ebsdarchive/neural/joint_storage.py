@@ -21,7 +21,7 @@ from ebsdarchive.neural.refine import FieldErrors
 
 __all__ = ["read_joint_tensors", "write_joint_field"]
 
-_FIGURES = ("omega_first", "omega_hidden", "offset_counts", "scale_counts", "outside_counts")
+_FIGURES = ("omega_first", "omega_hidden", "scale_counts")
 _WEIGHTS = (
     "position_weight", "sine_weight", "cosine_weight", "hidden_weight", "bias", "output_weight",
 )  # fmt: skip
@@ -58,6 +58,7 @@ def write_joint_field(
     datasets = {
         "frequencies": tensors.frequencies,
         **tensors.arrays(),
+        "mean_pattern": tensors.mean_pattern,
         "mask": np.frombuffer(encode_mask(tensors.mask), np.uint8),
     }
     with new_node(archive, "neural", "joint-neural", attributes, datasets) as node:
@@ -105,10 +106,21 @@ def read_joint_tensors(node: h5py.Group, scan: dict[str, Any]) -> JointTensors:
             f"{where}/frequencies: expected finite pairs, found {frequencies.shape}; the layer is "
             f"damaged"
         )
+    shape = int(scan["sy"]), int(scan["sx"])
+    mean = read_array(node["mean_pattern"])
+    if mean.shape != shape or not np.isfinite(mean).all():
+        raise CorruptionError(
+            f"{where}/mean_pattern: expected finite counts of {shape} pixels, found {mean.shape}; "
+            f"the layer is damaged"
+        )
     try:
-        mask = decode_mask(read_array(node["mask"]).tobytes(), (int(scan["sy"]), int(scan["sx"])))
+        mask = decode_mask(read_array(node["mask"]).tobytes(), shape)
     except CorruptionError as error:
         raise CorruptionError(f"{where}: {error}; the layer is damaged") from error
     return JointTensors(
-        frequencies=frequencies, mask=mask, **arrays, **{name: said[name] for name in _FIGURES}
+        frequencies=frequencies,
+        mean_pattern=mean,
+        mask=mask,
+        **arrays,
+        **{name: said[name] for name in _FIGURES},
     )

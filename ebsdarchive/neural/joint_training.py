@@ -96,24 +96,24 @@ def train_joint(
     )  # fmt: skip
 
 
-def tensors_of(network: JointNetwork, samples: JointSamples, outside_counts: float) -> JointTensors:
+def tensors_of(network: JointNetwork, samples: JointSamples) -> JointTensors:
     """A trained network as a field of float32."""
     arrays = {
         name: value.detach().cpu().numpy().copy() for name, value in network.named_parameters()
     }
     m = network.config.features
     features = arrays.pop("feature_weight")
-    bias = float(arrays.pop("output_bias"))
+    mean = samples.mean.copy()
+    mean[samples.mask] += samples.scale * float(arrays.pop("output_bias"))
     return JointTensors(
         frequencies=network.frequencies.cpu().numpy().copy(),
         sine_weight=features[:, :m].copy(),
         cosine_weight=features[:, m:].copy(),
         omega_first=network.config.omega_first,
         omega_hidden=network.config.omega_hidden,
-        offset_counts=samples.offset + samples.scale * bias,
         scale_counts=samples.scale,
+        mean_pattern=mean,
         mask=samples.mask,
-        outside_counts=outside_counts,
         **arrays,
     )
 
