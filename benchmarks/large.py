@@ -3,7 +3,8 @@
     python benchmarks/large.py [--folder DIR] [--scan FILE.up2] [--shape NY,NX]
 
 Simulates W4 to an up2 file (or takes one that was), then runs `compress --drop-raw --target-mae
-0.655` on it as a user does, and prints ratio, error, times and peak memory. Run once: it takes hours.
+0.655` on it as a user does, and prints ratio, error, times and peak memory. Run once: it takes
+hours.
 """
 
 from __future__ import annotations
@@ -54,9 +55,8 @@ def run(scan: Path, archive: Path) -> None:
     print(f"| rank | {layer['rank']}, by the noise floor {log['rank_rule']['rank']} |")
     print(f"| networks trained | {', '.join(str(n['width']) for n in networks)} wide |")
     print(f"| time | {seconds:.0f} s, of which training {log['seconds']['train']:.0f} s |")
-    print(
-        f"| peak memory | {together:,.0f} MiB, {'below' if together < LIMIT_MIB else 'ABOVE'} 4 GiB |"
-    )
+    side = "below" if together < LIMIT_MIB else "ABOVE"
+    print(f"| peak memory | {together:,.0f} MiB, {side} 4 GiB |")
 
 
 if __name__ == "__main__":
