@@ -3,11 +3,11 @@
     python benchmarks/joint_vs_tensor.py [--seconds 600] [--width 256]
 
 On the real Ni scan (a simulated one where the shared data are absent): `fit` with its defaults,
-then `fit --method joint --time SECONDS`, both into an archive. Printed are bytes of the layer, ratio
-to the patterns, seconds of the whole fit (measuring its errors included) and of the training alone,
-the map-averaged MAE in percent of the full range, and, from Hough indexing of every fourth point,
-the share of points that deviate by 4 degrees or more from the raw patterns' orientations. First
-comes the mean pattern alone, which any field must beat: it is given to both.
+then `fit --method joint --time SECONDS`, both into an archive. Printed are bytes of the layer,
+ratio to the patterns, seconds of the whole fit (measuring its errors included) and of the training
+alone, the map-averaged MAE in percent of the full range, and, from Hough indexing of every fourth
+point, the share of points that deviate by 4 degrees or more from the raw patterns' orientations.
+First comes the mean pattern alone, which any field must beat: it is given to both.
 """
 
 from __future__ import annotations
