@@ -95,6 +95,19 @@ def test_sine_layers_begin_with_activations_of_one_distribution_at_every_depth()
     np.testing.assert_allclose(spreads, 2**-0.5, atol=0.05)
 
 
+def test_fine_features_have_no_part_in_a_network_at_a_small_detector_scale():
+    network = JointNetwork(JointConfig(width=10, depth=2, features=40), seed=5)
+    height = network.frequencies.norm(dim=1)
+    height /= height.max()
+    uv = torch.rand(9, 2, generator=torch.Generator().manual_seed(1))
+    for scale in (0.25, 0.6, 1.0):
+        network.zero_grad()
+        network(uv, uv, torch.arange(9), scale).sum().backward()
+        gradient = network.feature_weight.grad.reshape(10, 2, 40).abs().amax(dim=(0, 1))
+        assert torch.equal(gradient > 0, height < scale * 1.1)
+        assert 0 < (gradient > 0).sum() <= 40
+
+
 def test_numpy_decodes_what_torch_computes(network, make_scan):
     scan = make_scan(sy=9, sx=12)
     samples = samples_of(scan)

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 __all__ = ["JointConfig", "JointNetwork", "random_frequencies"]
 
 
+FADE = 0.1  # of the highest frequency, over which features fade in
+
+
 @dataclass(frozen=True)
 class JointConfig:
     """Shape of the network; the defaults are the paper's (arXiv:2606.10352).
@@ -44,8 +47,11 @@ def random_frequencies(config: JointConfig, seed: int) -> npt.NDArray[np.float32
 
 
 class JointNetwork(nn.Module):
-    """I(x, y, u, v): sine layers of the position and of gamma(u, v) = [sin, cos](2 pi s B (u, v)).
+    """I(x, y, u, v): sine layers of the position and of gamma(u, v) = [sin, cos](2 pi B (u, v)).
 
+    At a detector scale s < 1 the network sees the detector coarsely: features of frequencies above
+    s times the highest are faded out. (The paper's "detector scale" might also be a factor of the
+    frequencies; but then features move while others are fitted to them, and a trial learnt less.)
     The first layer adds what it makes of the position and what it makes of the features, so that
     the latter is calculated once for each pixel of a batch and not for each sample.
     """
@@ -56,6 +62,9 @@ class JointNetwork(nn.Module):
         width, m = config.width, config.features
         self.frequencies: Tensor
         self.register_buffer("frequencies", torch.from_numpy(random_frequencies(config, seed)))
+        self.height: Tensor  # of each frequency, of the highest
+        height = self.frequencies.norm(dim=1)
+        self.register_buffer("height", height / height.max())
         self.position_weight = nn.Parameter(torch.empty(width, 2))
         self.feature_weight = nn.Parameter(torch.empty(width, 2 * m))  # of sines, of cosines
         self.hidden_weight = nn.Parameter(torch.empty(config.depth - 1, width, width))
@@ -100,11 +109,12 @@ class JointNetwork(nn.Module):
         place
             (n,) which of these each sample is at.
         scale
-            s: what the frequencies are multiplied by.
+            s: the part of the frequencies that is seen.
         """
         config = self.config
-        phase = (2 * math.pi * scale) * (uv @ self.frequencies.T)
-        gamma = torch.cat([torch.sin(phase), torch.cos(phase)], dim=1)  # (p, 2 m)
+        phase = 2 * math.pi * (uv @ self.frequencies.T)
+        seen = ((scale * (1 + FADE) - self.height) / FADE).clamp(0, 1)  # (m,)
+        gamma = torch.cat([seen * torch.sin(phase), seen * torch.cos(phase)], dim=1)  # (p, 2 m)
         first = gamma @ self.feature_weight.T + self.bias[0]  # (p, width)
         h = first[place] + xy @ self.position_weight.T  # (n, width)
         h = torch.sin(config.omega_first * h)

@@ -30,8 +30,8 @@ class JointSchedule:
     learning_rate, halving_steps
         Of Adam, and after how many steps it is halved, again and again.
     scale_from, curriculum_steps
-        The frequencies of the detector's features begin multiplied by this, and grow linearly to
-        what they are: the network sees coarse patterns first.
+        The detector scale that training begins with, and in how many steps it grows linearly to 1:
+        the network sees coarse patterns first (see `JointNetwork`).
     clip
         The length that a gradient is shortened to.
 
@@ -64,7 +64,7 @@ class JointSchedule:
         return float(self.learning_rate * 0.5**halvings)
 
     def scale(self, step: int, elapsed: float) -> float:
-        """What the frequencies are multiplied by in a step."""
+        """The detector scale of a step."""
         risen = min(self._course(step, elapsed) / self.curriculum_steps, 1.0)
         return self.scale_from + (1 - self.scale_from) * risen
 
