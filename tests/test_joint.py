@@ -19,7 +19,7 @@ from ebsdarchive.geometry import Grid
 from ebsdarchive.neural import joint_samples, joint_training
 from ebsdarchive.neural.joint_field import JointField, detector_coordinates, require_steady
 from ebsdarchive.neural.joint_fit import fit_joint
-from ebsdarchive.neural.joint_network import JointConfig, JointNetwork
+from ebsdarchive.neural.joint_network import DeviceField, JointConfig, JointNetwork
 from ebsdarchive.neural.joint_samples import JointSamples, band_share
 from ebsdarchive.neural.joint_schedule import JointSchedule, auto_joint_steps
 from ebsdarchive.neural.joint_training import tensors_of, train_joint
@@ -122,6 +122,11 @@ def test_numpy_decodes_what_torch_computes(network, make_scan):
         ]
     counts = samples.mean.ravel() + samples.scale * torch.stack(expected).numpy()
     np.testing.assert_allclose(field.inside(xy), counts, atol=1e-4 * samples.scale)
+    half = field.tensors.as_type(np.float16)
+    stored = [
+        kind(half, scan.grid, *how) for kind, how in ((JointField, ()), (DeviceField, ("cpu",)))
+    ]
+    np.testing.assert_allclose(*(f.inside(xy) for f in stored), atol=1e-4 * samples.scale)
     exact = JointField(field.tensors, scan.grid, np.float64)
     np.testing.assert_allclose(exact.inside(xy), counts, atol=1e-4 * samples.scale)
 
@@ -444,6 +449,7 @@ def test_commands_take_the_method_and_its_steps(make_archive, run_cli):
         (["--target-deviation", "1"], "target deviation: expected none with the joint method"),
         (["--init-from", "x.h5"], "init from: expected none with the joint method"),
         (["--basis", "from:x.h5"], "basis: expected none with the joint method"),
+        (["--seed", "-1"], "seed: expected 0 or more, found -1"),
         (["--steps", "5", "--time", "5"], "steps: expected steps or a time to train for"),
     ],
 )

@@ -84,9 +84,11 @@ def fit_joint(
                 f"{name}: expected none with the joint method, found {found!r}; leave it out or "
                 f"use the tensor method"
             )
+    if options.seed < 0:
+        raise ArgumentError(f"seed: expected 0 or more, found {options.seed}")
     # spinning OpenMP threads make a step 60 times slower where another program uses a core
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from ebsdarchive.neural.joint_network import JointConfig
+    from ebsdarchive.neural.joint_network import DeviceField, JointConfig
     from ebsdarchive.neural.joint_training import tensors_of, train_joint
 
     journal = Journal(progress, seed=options.seed)
@@ -117,7 +119,10 @@ def fit_joint(
         exact = tensors_of(trained.network, samples)
         tensors = _coded(exact, sample, scan.grid, options.coding_loss_pct)
     with journal.stage("measure", n) as tick:
-        errors = measure_errors(scan, JointField(tensors, scan.grid), noise, tick, MEASURED_BYTES)
+        decoded = JointField(tensors, scan.grid)
+        if trained.device != "cpu":
+            decoded = DeviceField(tensors, scan.grid, trained.device)
+        errors = measure_errors(scan, decoded, noise, tick, MEASURED_BYTES)
     journal.log["weights"] = str(tensors.bias.dtype)
     journal.log["training"] = [
         {

@@ -10,7 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["JointConfig", "JointNetwork", "random_frequencies"]
+from ebsdarchive.geometry import Grid
+from ebsdarchive.neural.joint_field import JointField, JointTensors, detector_coordinates
+
+__all__ = ["DeviceField", "JointConfig", "JointNetwork", "random_frequencies"]
 
 
 FADE = 0.1  # of the highest frequency, over which features fade in
@@ -121,3 +124,45 @@ class JointNetwork(nn.Module):
         for weight, bias in zip(self.hidden_weight, self.bias[1:], strict=True):
             h = torch.sin(config.omega_hidden * torch.addmm(bias, h, weight.T))
         return h @ self.output_weight + self.output_bias  # (n,)
+
+
+class DeviceField(JointField):
+    """A stored joint field that is evaluated by torch: errors of large scans are measured on GPUs.
+
+    Parameters
+    ----------
+    device
+        "cpu" or "cuda".
+    """
+
+    def __init__(self, tensors: JointTensors, grid: Grid, device: str) -> None:
+        super().__init__(tensors, grid)
+        depth, width = tensors.bias.shape
+        config = JointConfig(
+            width, depth, len(tensors.frequencies), 1.0, tensors.omega_first, tensors.omega_hidden
+        )
+        self._network = JointNetwork(config).to(device)
+        arrays = {name: array.astype(np.float32) for name, array in tensors.arrays().items()}
+        sines, cosines = arrays.pop("sine_weight"), arrays.pop("cosine_weight")
+        arrays["feature_weight"] = np.concatenate([sines, cosines], axis=1)
+        arrays["frequencies"] = tensors.frequencies
+        state = self._network.state_dict()
+        state |= {name: torch.from_numpy(array) for name, array in arrays.items()}
+        state["output_bias"] = torch.zeros(())  # part of the mean pattern
+        self._network.load_state_dict(state)
+        self._uv = torch.from_numpy(detector_coordinates(tensors.mask)).to(device)
+        self._device = device
+
+    @torch.no_grad()
+    def inside(self, xy_steps: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """(b, 2) positions in steps to (b, pixels of the mask) counts."""
+        xy = np.asarray(xy_steps, dtype=np.float64).reshape(-1, 2)
+        self.grid.require_inside(xy)
+        positions = torch.from_numpy(self.grid.normalise(xy).astype(np.float32)).to(self._device)
+        place = torch.arange(len(self._uv), device=self._device)
+        out = np.empty((len(xy), len(self._uv)), dtype=np.float32)
+        for row, position in zip(out, positions, strict=True):
+            row[:] = self._network(position[None], self._uv, place).cpu().numpy()
+        out *= np.float32(self.tensors.scale_counts)
+        out += self.tensors.mean_pattern[self.mask]
+        return out
