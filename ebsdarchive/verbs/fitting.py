@@ -291,28 +291,16 @@ def _write(
     from ebsdarchive.neural.storage import write_field
 
     log, errors = result.log, result.errors
-    residual = _residual(result, scan, options, progress)
-    config = {"options": options.recorded(), "log": log}
     joint = options.method == "joint"
+    said: dict[str, Any] = {
+        "raw_sha256": sha256,
+        "config": {"options": options.recorded(), "log": log},
+        "residual": _residual(result, scan, options, progress),
+    }
     if joint:
-        digest = write_joint_field(
-            archive,
-            result.tensors,
-            errors,
-            raw_sha256=sha256,
-            config=config,
-            residual=residual,
-        )
+        digest = write_joint_field(archive, result.tensors, errors, **said)
     else:
-        digest = write_field(
-            archive,
-            result.coded,
-            errors,
-            rank=result.tensors.rank,
-            raw_sha256=sha256,
-            config=config,
-            residual=residual,
-        )
+        digest = write_field(archive, result.coded, errors, rank=result.tensors.rank, **said)
     write_map(
         archive,
         ERROR_MAP.partition("/")[2],
