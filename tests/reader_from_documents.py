@@ -112,6 +112,8 @@ def neural_patterns(node: h5py.Group, xy: np.ndarray, largest: np.ndarray) -> np
 
     `largest` holds the largest x and y of any point of the scan.
     """
+    if node.attrs["encoding-type"] == "joint-inr":
+        return joint_patterns(node, xy, largest)
     if node.attrs["encoding-version"] == "2.0":
         return coded_neural_patterns(node, xy, largest)
     mean, mask = node["mean_pattern"][()], node["mask"][()].astype(bool)
@@ -247,6 +249,29 @@ def coded_network(data: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
         bias = np.array(stream.take([3] * rows))
         layers.append((weight * steps[i] * row[:, None], bias * steps[depth + 1 + i] * row))
     return layers
+
+
+def joint_patterns(node: h5py.Group, xy: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """(m, sy, sx) patterns of a joint neural node, as `neural_patterns`, pixel by pixel."""
+    shape = node["mean_pattern"].shape
+    mask = np.ones(shape, bool)
+    if len(node["mask"]):
+        bits = np.unpackbits(np.frombuffer(zlib.decompress(node["mask"][()].tobytes()), np.uint8))
+        mask = bits[: mask.size].reshape(shape).astype(bool)
+    array = {name: item[()].astype(float) for name, item in node.items() if name != "residual"}
+    first, hidden = node.attrs["omega_first"], node.attrs["omega_hidden"]
+    out = np.repeat(array["mean_pattern"][None], len(xy), axis=0)
+    for i, position in enumerate(xy):
+        p = np.where(largest > 0, 2 * position / np.where(largest > 0, largest, 1) - 1, 0)
+        for v, u in np.argwhere(mask):
+            d = [2 * k / (n - 1) - 1 if n > 1 else 0 for k, n in ((u, shape[1]), (v, shape[0]))]
+            f = 2 * np.pi * (array["frequencies"] @ d)
+            h = array["sine_weight"] @ np.sin(f) + array["cosine_weight"] @ np.cos(f)
+            h = np.sin(first * (array["position_weight"] @ p + h + array["bias"][0]))
+            for weight, bias in zip(array["hidden_weight"], array["bias"][1:], strict=True):
+                h = np.sin(hidden * (weight @ h + bias))
+            out[i, v, u] += node.attrs["scale_counts"] * (array["output_weight"] @ h)
+    return out
 
 
 def coded_neural_patterns(node: h5py.Group, xy: np.ndarray, largest: np.ndarray) -> np.ndarray:

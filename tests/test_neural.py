@@ -450,7 +450,7 @@ def test_large_scans_are_read_in_blocks(scan, monkeypatch, fitted):
 
     patterns = np.repeat(scan.patterns.read(0, NY * NX), 9, axis=1)  # 9 times the rows
     tall = replace(scan, patterns=Counted(patterns), detector=Detector(patterns.shape[1:]))
-    monkeypatch.setattr(Scan, "blocks", lambda self: _small_blocks(self))
+    monkeypatch.setattr(Scan, "blocks", lambda self, *size: _small_blocks(self))
     result = fit_field(tall, quick())
     assert max(most[1:]) <= 34
     assert result.errors.mae_pct == pytest.approx(fitted.errors.mae_pct, rel=0.5)

@@ -53,6 +53,7 @@ _PATTERN_READERS = {
     ("restored-patterns", "1.0"): "ebsdarchive.archive.layers:read_restored",
     ("tf-inr", "1.0"): "ebsdarchive.neural.storage:read_field_patterns",
     ("tf-inr", "2.0"): "ebsdarchive.neural.storage:read_field_patterns",
+    ("joint-inr", "1.0"): "ebsdarchive.neural.storage:read_field_patterns",
 }
 
 

@@ -75,7 +75,7 @@ def command(scan: str, as_json: bool, **values: Any) -> None:
         field = summary.neural
         click.echo(
             f"  neural  {readable_bytes(summary.nbytes)} -> {readable_bytes(field.stored)}, "
-            f"{summary.nbytes / field.stored:.0f}x, rank {field.rank}, mean error "
+            f"{summary.nbytes / field.stored:.0f}x, {field.shape}, mean error "
             f"{field.mae_pct:.3f} % of range ({field.mae_counts:.4g} counts), worst point "
             f"{field.worst_mae_counts:.4g} counts"
         )

@@ -40,7 +40,7 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
         click.echo(json.dumps(dataclasses.asdict(summary)))
         return
     click.echo(
-        f"{archive}: neural layer of rank {summary.rank}, {readable_bytes(summary.stored)}, mean "
+        f"{archive}: neural layer, {summary.shape}, {readable_bytes(summary.stored)}, mean "
         f"error {summary.mae_pct:.3f} % of range ({summary.mae_counts:.4g} counts), worst point "
         f"{summary.worst_mae_counts:.4g} counts, {summary.seconds:.0f} s on {summary.device}"
     )

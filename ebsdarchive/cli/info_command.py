@@ -53,7 +53,8 @@ def _lines(described: dict[str, Any]) -> list[str]:
         if "profile" in layer:
             text += f", lossless, profile {layer['profile']}"
         if "mae_percent" in layer:
-            text += f", rank {layer['rank']}, mean error {layer['mae_percent']:.3f} % of range"
+            text += f", rank {layer['rank']}" if "rank" in layer else ""
+            text += f", mean error {layer['mae_percent']:.3f} % of range"
             text += f" ({layer['mae_counts']:.4g} counts)"
             if "noise_counts" in layer:
                 text += f", noise of a pixel {layer['noise_counts']:.4g} counts"

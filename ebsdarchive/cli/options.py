@@ -106,6 +106,13 @@ def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         [
             click.option(
+                "--method",
+                type=click.Choice(["tensor", "joint"]),
+                default="tensor",
+                show_default=True,
+                help="tensor: network times basis; joint: one network (4D-INR), far slower.",
+            ),
+            click.option(
                 "--rank",
                 type=positive_or_auto,
                 default="auto",
@@ -159,6 +166,12 @@ def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Time to train for.",
             ),
             click.option(
+                "--steps",
+                type=click.IntRange(1),
+                metavar="N",
+                help="Steps to train for, instead of a time.",
+            ),
+            click.option(
                 "--band-weight",
                 type=click.FloatRange(0, min_open=True),
                 default=2.0,
@@ -205,6 +218,7 @@ def pick_neural_options(values: dict[str, Any]) -> Any:
     from ebsdarchive.verbs.fitting import NeuralOptions
 
     return NeuralOptions(
+        method=values.pop("method"),
         rank=values.pop("rank"),
         width=values.pop("width"),
         target_mae_pct=values.pop("target_mae"),
@@ -215,6 +229,7 @@ def pick_neural_options(values: dict[str, Any]) -> Any:
         init_from=values.pop("init_from"),
         basis_from=values.pop("basis"),
         time_s=values.pop("time_s"),
+        steps=values.pop("steps"),
         band_weight=values.pop("band_weight"),
         mask=values.pop("mask"),
         seed=values.pop("seed"),

@@ -16,7 +16,7 @@ from ebsdarchive.codecs.networks import QuantisedNetwork, decode_network, encode
 from ebsdarchive.errors import CorruptionError
 from ebsdarchive.neural.field import FieldTensors
 
-__all__ = ["CodedField", "decode_field", "encode_field"]
+__all__ = ["CodedField", "decode_field", "decode_mask", "encode_field", "encode_mask"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def encode_field(
     return CodedField(
         network=b"" if network is None else encode_network(network),
         images=encode_images(images, mask, step),
-        mask=b"" if mask.all() else zlib.compress(np.packbits(mask).tobytes(), 9),
+        mask=encode_mask(mask),
         omega_first=float(omega_first),
         omega_hidden=float(omega_hidden),
         outside_counts=float(outside.mean()) if outside.size else 0.0,
@@ -97,7 +97,7 @@ def decode_field(coded: CodedField, shape: tuple[int, int]) -> FieldTensors:
     CorruptionError
         If the bytes are damaged, or of patterns of another shape.
     """
-    mask = _decode_mask(coded.mask, shape)
+    mask = decode_mask(coded.mask, shape)
     images = decode_images(coded.images)
     if images.shape[1:] != shape or len(images) == 0:
         raise CorruptionError(
@@ -116,7 +116,13 @@ def decode_field(coded: CodedField, shape: tuple[int, int]) -> FieldTensors:
     return FieldTensors(weights, biases, coded.omega_first, coded.omega_hidden, basis, mean, mask)
 
 
-def _decode_mask(data: bytes, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def encode_mask(mask: npt.NDArray[np.bool_]) -> bytes:
+    """Deflated bits of a mask; nothing where it is full."""
+    return b"" if mask.all() else zlib.compress(np.packbits(mask).tobytes(), 9)
+
+
+def decode_mask(data: bytes, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """The (sy, sx) mask of such bits. Raises CorruptionError on damaged ones."""
     size = shape[0] * shape[1]
     if not data:
         return np.ones(shape, dtype=bool)

@@ -9,15 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.geometry import Grid
 
-__all__ = ["Field", "FieldPatterns", "FieldTensors", "Network"]
+__all__ = ["ContinuousField", "Field", "FieldPatterns", "FieldTensors", "Network"]
 
 BLOCK_BYTES = 16 << 20
+
+
+class ContinuousField(Protocol):
+    """What fields of all encodings can be asked."""
+
+    @property
+    def grid(self) -> Grid:
+        """The points that the field was fitted to."""
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """(sy, sx) pixels that were fitted."""
+
+    @property
+    def pattern_shape(self) -> tuple[int, int]:
+        """(sy, sx)."""
+
+    def inside(self, xy_steps: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """(b, 2) positions in steps to (b, pixels of the mask) counts."""
+
+    def patterns(self, xy_steps: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """(b, 2) positions in steps to (b, sy, sx) counts."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +70,11 @@ class FieldTensors:
     basis: npt.NDArray[np.float32]
     mean_pattern: npt.NDArray[np.float32]
     mask: npt.NDArray[np.bool_]
+
+    @property
+    def width(self) -> int | None:
+        """Outputs of a sine layer; None at rank 1."""
+        return len(self.biases[0]) if self.biases else None
 
     @property
     def rank(self) -> int:
@@ -126,6 +154,11 @@ class Field:
         self._mean = tensors.mean_pattern[tensors.mask]  # (m,)
 
     @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """(sy, sx) pixels that the basis covers."""
+        return self.tensors.mask
+
+    @property
     def pattern_shape(self) -> tuple[int, int]:
         """(sy, sx)."""
         sy, sx = self.tensors.mask.shape
@@ -159,6 +192,10 @@ class Field:
             return np.empty((len(xy), 2, 0), dtype=np.float32)
         per_step = self.grid.normalised_per_step().astype(np.float32)
         return self._network.derivative(self.grid.normalise(xy)) * per_step[:, None]
+
+    def inside(self, xy_steps: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """(b, 2) positions in steps to (b, pixels of the mask) counts."""
+        return self.masked(self.coefficients(xy_steps))
 
     def masked(self, coefficients: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(b, rank - 1) coefficients to (b, pixels of the mask) counts."""
@@ -194,7 +231,7 @@ class Field:
 class FieldPatterns:
     """The field at the points of its grid, as `Patterns`: what raw patterns look like."""
 
-    def __init__(self, field: Field) -> None:
+    def __init__(self, field: ContinuousField) -> None:
         self._field = field
         self.shape: tuple[int, int, int] = (field.grid.size, *field.pattern_shape)
         self.dtype = np.dtype(np.float32)

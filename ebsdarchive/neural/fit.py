@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.errors import FitError
+from ebsdarchive.geometry import Grid
 from ebsdarchive.neural import plan as planning
 from ebsdarchive.neural.basis import RANK_LIMIT, Basis, choose_rank, klt_of_sample
 from ebsdarchive.neural.coded import CodedField
-from ebsdarchive.neural.field import FieldTensors
+from ebsdarchive.neural.field import Field, FieldTensors
 from ebsdarchive.neural.journal import Journal, Progress
 from ebsdarchive.neural.networks import NetworkMaker
 from ebsdarchive.neural.options import FitOptions, auto_width, next_width, whole_width
@@ -32,7 +33,7 @@ from ebsdarchive.neural.search import descend
 from ebsdarchive.neural.tuning import Probe, Uncoded, coded_for
 from ebsdarchive.scan import ArrayPatterns, Scan
 
-__all__ = ["FitOptions", "FitResult", "Progress", "fit_field"]
+__all__ = ["FitOptions", "FitResult", "Progress", "fit_field", "noise_counts"]
 
 HELD_BYTES = 256 << 20  # scans up to this size are read once and held
 TARGET_ATTEMPTS = 3
@@ -55,6 +56,10 @@ class FitResult:
     errors: FieldErrors
     log: dict[str, Any]
     checkpoints: tuple[Path, ...] = ()
+
+    def field(self, grid: Grid) -> Field:
+        """The stored field, decoded, over its scan's grid."""
+        return Field(self.tensors, grid)
 
 
 def fit_field(
@@ -293,7 +298,7 @@ class _Fit:
                 uncoded, self.options, goal, plan.step, self.probe, scan.grid
             )
         with stage("measure", n) as tick:
-            errors = measure_errors(scan, tensors, projection.range_counts, self.noise, tick)
+            errors = measure_errors(scan, Field(tensors, scan.grid), self.noise, tick)
         log = {
             "rank": tensors.rank,
             "bytes": coded.nbytes,

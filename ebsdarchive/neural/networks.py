@@ -164,8 +164,9 @@ class NetworkMaker:
         if isinstance(rate, str):
             rate = auto_learning_rate(width) * (1 if self.start is None else WARM_RATE)
         time_s = None if options.time_s is None else share * options.time_s
+        steps = options.steps or auto_steps(self.grid.size)
         how = TrainOptions(
-            learning_rate=rate, steps=round(share * auto_steps(self.grid.size)), time_s=time_s,
+            learning_rate=rate, steps=max(1, round(share * steps)), time_s=time_s,
             seed=options.seed, device=options.device,
         )  # fmt: skip
         path = None

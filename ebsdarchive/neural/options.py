@@ -42,6 +42,8 @@ class FitOptions:
         By how much coding may raise the mean error, in percent of it; ignored with a target.
     time_s
         Seconds to train; by default a schedule of a few thousand steps that stops early.
+    steps
+        Length of that schedule; None chooses it by the number of points.
     band_weight
         Weight of band pixels in the squared error; 1 turns it off.
     mask
@@ -62,6 +64,7 @@ class FitOptions:
     target_size_mb: float | None = None
     coding_loss_pct: float = 1.5
     time_s: float | None = None
+    steps: int | None = None
     band_weight: float = 2.0
     mask: str | npt.NDArray = "auto"
     seed: int = 0
@@ -78,6 +81,10 @@ class FitOptions:
                 raise ArgumentError(
                     f"{name}: expected auto or a whole number of at least 1, found {value!r}"
                 )
+        if self.steps is not None and not (isinstance(self.steps, int) and self.steps >= 1):
+            raise ArgumentError(f"steps: expected a whole number from 1, found {self.steps!r}")
+        if self.steps is not None and self.time_s is not None:
+            raise ArgumentError("steps: expected steps or a time to train for, found both")
         for name in (
             "target_mae_pct", "target_size_mb", "coding_loss_pct", "time_s", "band_weight",
             "omega_0", "learning_rate",

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.neural.field import Field, FieldTensors, Network
+from ebsdarchive.neural.field import ContinuousField, Network
 from ebsdarchive.neural.pixels import values_inside
+from ebsdarchive.neural.sample import require_finite
 from ebsdarchive.scan import Scan
 
 __all__ = ["FieldErrors", "Refit", "measure_errors", "refit_basis"]
@@ -133,32 +134,42 @@ def refit_basis(
 
 def measure_errors(
     scan: Scan,
-    tensors: FieldTensors,
-    range_counts: tuple[float, float],
+    field: ContinuousField,
     noise_counts: float | None,
     progress: Callable[[float], None],
+    block_bytes: int = 16 << 20,
 ) -> FieldErrors:
-    """Compare every pattern with what the stored field decodes to."""
-    field = Field(tensors, scan.grid)
+    """Compare every pattern with what the stored field decodes to.
+
+    Parameters
+    ----------
+    block_bytes
+        Of patterns between two calls of `progress`.
+    """
+    mask = field.mask
     point_mae = np.empty(scan.grid.size, dtype=np.float32)
     squares = 0.0
-    for start, stop, patterns in scan.blocks():
-        error = field.masked(field.coefficients(scan.grid.positions_of(start, stop)))
-        error -= values_inside(patterns, tensors.mask)
+    low, high = np.inf, -np.inf
+    for start, stop, patterns in scan.blocks(block_bytes):
+        require_finite(patterns, start, scan.grid)
+        measured = values_inside(patterns, mask)
+        low, high = min(low, float(measured.min())), max(high, float(measured.max()))
+        error = field.inside(scan.grid.positions_of(start, stop))
+        error -= measured
         squares += float(np.einsum("ij,ij->", error, error, dtype=np.float64))
         np.abs(error, out=error)
         point_mae[start:stop] = error.mean(axis=1, dtype=np.float64)
         progress(stop)
     mae = float(point_mae.mean(dtype=np.float64))
-    span = range_counts[1] - range_counts[0]
+    span = high - low
     order = np.argsort(point_mae, kind="stable")[::-1][:WORST]
     worst = int(order[0])
     spread = np.percentile(point_mae, PERCENTILES)
     return FieldErrors(
         mae_counts=mae,
         mae_pct=100 * mae / span if span > 0 else 0.0,
-        rmse_counts=float(np.sqrt(squares / scan.grid.size / int(tensors.mask.sum()))),
-        range_counts=range_counts,
+        rmse_counts=float(np.sqrt(squares / scan.grid.size / int(mask.sum()))),
+        range_counts=(low, high),
         worst_index=worst,
         worst_mae_counts=float(point_mae[worst]),
         percentiles=dict(zip(PERCENTILES, map(float, spread), strict=True)),

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.errors import FitError
-from ebsdarchive.neural.field import Field, FieldPatterns
+from ebsdarchive.neural.field import ContinuousField, FieldPatterns
 from ebsdarchive.scan import Patterns
 
-__all__ = ["OFFSET", "BoundedPatterns", "ResidualCodes", "residual_step"]
+__all__ = ["OFFSET", "BoundedPatterns", "ResidualCodes", "residual_margin", "residual_step"]
 
 OFFSET = 1 << 15
 EXACT_STEP = 0.9  # of integers: half of it and any difference between machines round to nothing
@@ -39,10 +39,15 @@ def residual_step(max_error: float, dtype: np.dtype) -> float:
     return 2 * max_error * (1 - SET_ASIDE)
 
 
+def residual_margin(max_error: float) -> float:
+    """Counts by which another machine may decode the field differently within a bound."""
+    return SET_ASIDE * max_error if max_error > 0 else (1 - EXACT_STEP) / 2
+
+
 class ResidualCodes:
     """Codes of a scan's patterns, as `Patterns`: made when they are read."""
 
-    def __init__(self, patterns: Patterns, field: Field, step: float) -> None:
+    def __init__(self, patterns: Patterns, field: ContinuousField, step: float) -> None:
         self._patterns, self._field, self._step = patterns, FieldPatterns(field), step
         self.shape = patterns.shape
         self.dtype = np.dtype(np.uint16)

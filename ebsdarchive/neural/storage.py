@@ -1,13 +1,12 @@
 """The neural layer in the archive: from a coded field to the node ``neural``, and back to patterns.
 
-Layers are written in encoding 2.0; 1.0, whose arrays were float16, is read.
+Tensor fields are written in encoding 2.0; 1.0, whose arrays were float16, is read. Joint fields are
+handed to `joint_storage`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -17,28 +16,19 @@ import numpy.typing as npt
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.file import archive_group, readable
 from ebsdarchive.archive.nodes import attribute, attributes_of, new_node, read_array, require_kind
-from ebsdarchive.archive.raw import RawPatterns, write_raw
+from ebsdarchive.archive.raw import RawPatterns
 from ebsdarchive.archive.store import open_for_reading
-from ebsdarchive.errors import CorruptionError
-from ebsdarchive.geometry import Grid
+from ebsdarchive.errors import ArgumentError, CorruptionError
 from ebsdarchive.neural.coded import CodedField, decode_field
-from ebsdarchive.neural.field import Field, FieldPatterns, FieldTensors
+from ebsdarchive.neural.field import ContinuousField, Field, FieldPatterns, FieldTensors
+from ebsdarchive.neural.joint_field import JointField
+from ebsdarchive.neural.joint_storage import read_joint_tensors
+from ebsdarchive.neural.layer import Residual, error_attributes, write_residual
 from ebsdarchive.neural.refine import FieldErrors
 from ebsdarchive.neural.residual import BoundedPatterns
 from ebsdarchive.scan import Patterns
 
-__all__ = ["Residual", "read_field", "read_field_patterns", "write_field"]
-
-
-@dataclass(frozen=True)
-class Residual:
-    """A residual to be stored: its codes, and the error that it guarantees, in counts."""
-
-    codes: Patterns
-    grid: Grid
-    step: float
-    max_error: float
-    progress: Callable[[float, float], None] | None = None
+__all__ = ["read_field", "read_field_patterns", "read_tensor_field", "write_field"]
 
 
 def write_field(
@@ -71,31 +61,21 @@ def write_field(
         "omega_first": coded.omega_first,
         "omega_hidden": coded.omega_hidden,
         "outside_counts": coded.outside_counts,
-        "mae_counts": errors.mae_counts,
-        "mae_percent": errors.mae_pct,
-        "rmse_counts": errors.rmse_counts,
-        "noise_counts": errors.noise_counts,
-        "range_min": errors.range_counts[0],
-        "range_max": errors.range_counts[1],
-        "point_mae_percentiles": json.dumps(
-            {str(part): round(value, 3) for part, value in errors.percentiles.items()}
-        ),
-        "worst_points": json.dumps([[i, round(value, 3)] for i, value in errors.worst]),
+        **error_attributes(errors),
     }
     datasets = {
         name: np.frombuffer(getattr(coded, name), np.uint8)
         for name in ("network", "images", "mask")
     }
     with new_node(archive, "neural", "coded-neural", attributes, datasets) as node:
-        if residual is not None:
-            said = {"step_counts": residual.step, "max_error_counts": residual.max_error}
-            with new_node(node, "residual", "residual", said) as group:
-                write_raw(group, "codes", residual.codes, residual.grid, "auto", residual.progress)
+        write_residual(node, residual)
     return str(node.attrs["sha256"])
 
 
-def read_field(path: str, node_name: str = "/archive/neural") -> Field:
+def read_field(path: str, node_name: str = "/archive/neural") -> ContinuousField:
     """The neural field of an archive, ready to be asked for patterns anywhere in the scan.
+
+    A `Field`, or a `JointField` where the layer is of the joint formulation.
 
     Raises
     ------
@@ -105,6 +85,8 @@ def read_field(path: str, node_name: str = "/archive/neural") -> Field:
     with open_for_reading(path) as file, readable(file):
         node, archive = file[node_name], archive_group(file)
         grid = read_grid(archive)
+        if attribute(node, "encoding-type", "nothing") == "joint-inr":
+            return JointField(read_joint_tensors(node, attributes_of(archive["scan"])), grid)
         if attribute(node, "encoding-version", "none") == "1.0":
             return Field(_read_arrays(node), grid)
         require_kind(node, "coded-neural")
@@ -122,6 +104,23 @@ def read_field(path: str, node_name: str = "/archive/neural") -> Field:
         return Field(decode_field(coded, shape), grid)
     except CorruptionError as error:
         raise CorruptionError(f"{path}: {node_name}: {error}; the layer is damaged") from error
+
+
+def read_tensor_field(path: str) -> Field:
+    """The neural field of an archive, for what needs its basis or its derivative.
+
+    Raises
+    ------
+    ArgumentError
+        If it is of the joint formulation.
+    """
+    field = read_field(path)
+    if not isinstance(field, Field):
+        raise ArgumentError(
+            f"{path}: expected a neural layer of the tensor method, found a joint one; "
+            f"fit it again with --method tensor"
+        )
+    return field
 
 
 def _read_arrays(node: h5py.Group) -> FieldTensors:

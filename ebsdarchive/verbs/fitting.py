@@ -32,20 +32,23 @@ INDEXED_POINTS = 256
 class NeuralOptions:
     """Options of the neural fit; see `ebsdarchive.neural.fit.FitOptions` for their meaning.
 
-    Besides, `max_error_counts` asks for a residual that keeps the error of every pixel at every
-    measured point within this many counts; 0 makes the layer bit-exact. `init_from` and
-    `basis_from` name archives: a field to begin with, and one whose basis patterns to take.
-    `target_deviation_deg` asks for the smallest field whose patterns are indexed, by Hough
-    transform and at a sample of points, with orientations that deviate by no more than this on
-    average from those of the raw patterns.
+    `method` is "tensor" (a small network times a basis of patterns) or "joint" (one network of all
+    four coordinates: the paper's 4D-INR, for comparison). Besides, `max_error_counts` asks for a
+    residual that keeps the error of every pixel at every measured point within this many counts; 0
+    makes the layer bit-exact. `init_from` and `basis_from` name archives: a field to begin with,
+    and one whose basis patterns to take. `target_deviation_deg` asks for the smallest field whose
+    patterns are indexed, by Hough transform and at a sample of points, with orientations that
+    deviate by no more than this on average from those of the raw patterns.
     """
 
+    method: Literal["tensor", "joint"] = "tensor"
     rank: int | Literal["auto"] = "auto"
     width: int | Literal["auto"] = "auto"
     target_mae_pct: float | None = None
     target_size_mb: float | None = None
     coding_loss_pct: float = 1.5
     time_s: float | None = None
+    steps: int | None = None
     band_weight: float = 2.0
     mask: str = "auto"
     seed: int = 0
@@ -62,9 +65,14 @@ class NeuralOptions:
 
 @dataclass(frozen=True)
 class FitSummary:
-    """A fitted neural layer: its size, its measured errors, and the record of the fit."""
+    """A fitted neural layer: its size, its measured errors, and the record of the fit.
 
-    rank: int
+    `rank` is None for a joint field, which has none.
+    """
+
+    method: str
+    rank: int | None
+    width: int | None
     stored: int
     mae_counts: float
     mae_pct: float
@@ -74,6 +82,11 @@ class FitSummary:
     device: str
     seconds: float
     notes: tuple[str, ...]
+
+    @property
+    def shape(self) -> str:
+        """What decides on the field's size, in words."""
+        return f"joint, width {self.width}" if self.rank is None else f"rank {self.rank}"
 
 
 def fit(
@@ -145,15 +158,27 @@ def _fit(scan: Scan, options: NeuralOptions, path: Path, progress: Progress) -> 
 
     checkpoint = path.with_name(f".{path.name}.fit")
     chosen = asdict(options)
+    method = chosen.pop("method")
+    if method not in ("tensor", "joint"):
+        raise ArgumentError(f"method: expected tensor or joint, found {method!r}")
     max_error, deviation = chosen.pop("max_error_counts"), chosen.pop("target_deviation_deg")
-    others = {
-        "start": _field_of(chosen.pop("init_from")),
-        "dictionary": _field_of(chosen.pop("basis_from")),
-    }
+    begin, basis = chosen.pop("init_from"), chosen.pop("basis_from")
     if max_error is not None:
         if not (math.isfinite(max_error) and max_error >= 0):
             raise ArgumentError(f"max error: expected 0 or more counts, found {max_error}")
         residual_step(max_error, scan.patterns.dtype)  # before hours of training
+    if method == "joint":
+        from ebsdarchive.neural.joint_fit import fit_joint
+
+        asked = {"target deviation": deviation, "init from": begin, "basis": basis}
+        for name, found in asked.items():
+            if found is not None:
+                raise ArgumentError(
+                    f"{name}: expected none with the joint method, found {found!r}; leave it out "
+                    f"or use the tensor method"
+                )
+        return fit_joint(scan, FitOptions(**chosen), progress=progress, checkpoint=checkpoint)
+    others = {"start": _field_of(begin), "dictionary": _field_of(basis)}
 
     def fitted(**changed: Any) -> Any:
         return fit_field(
@@ -171,11 +196,11 @@ def _field_of(path: str | None) -> Any:
     """The decoded field of another archive."""
     if path is None:
         return None
-    from ebsdarchive.neural.storage import read_field
+    from ebsdarchive.neural.storage import read_tensor_field
 
     if "neural" not in open_archive(path).layers:
         raise MissingLayerError(f"{path}: expected a neural layer to take from, found none")
-    return read_field(path).tensors
+    return read_tensor_field(path).tensors
 
 
 def _within_deviation(
@@ -183,7 +208,6 @@ def _within_deviation(
 ) -> Any:
     """The coarsest of some codings whose orientations deviate little enough, by bisection."""
     from ebsdarchive.analysis.indexing import compare_orientations, hough_index
-    from ebsdarchive.neural.field import Field
 
     if not (math.isfinite(deviation_deg) and deviation_deg > 0):
         raise ArgumentError(
@@ -202,7 +226,7 @@ def _within_deviation(
     def deviation_at(rung: int) -> float:
         result = fitted(coding_loss_pct=LOSSES_PCT[rung])
         progress("indexing", 0, 1)
-        patterns = Field(result.tensors, scan.grid).patterns(scan.grid.positions_at(points))
+        patterns = result.field(scan.grid).patterns(scan.grid.positions_at(points))
         indexed = hough_index(patterns, scan, static_background=background)
         mean = compare_orientations(raw.quaternions, indexed.quaternions, raw.point_group).mean_deg
         found[rung] = mean, result
@@ -229,12 +253,16 @@ def _residual(result: Any, scan: Scan, options: NeuralOptions, progress: Progres
     """The residual that bounds the error, where one is asked for."""
     if options.max_error_counts is None:
         return None
-    from ebsdarchive.neural.field import Field
-    from ebsdarchive.neural.residual import ResidualCodes, residual_step
-    from ebsdarchive.neural.storage import Residual
+    from ebsdarchive.neural.layer import Residual
+    from ebsdarchive.neural.residual import ResidualCodes, residual_margin, residual_step
 
+    field = result.field(scan.grid)
+    if options.method == "joint":
+        from ebsdarchive.neural.joint_field import require_steady
+
+        require_steady(field, residual_margin(options.max_error_counts))
     step = residual_step(options.max_error_counts, scan.patterns.dtype)
-    codes = ResidualCodes(scan.patterns, Field(result.tensors, scan.grid), step)
+    codes = ResidualCodes(scan.patterns, field, step)
     told = stage(progress, "residual")
     return Residual(codes, scan.grid, step, float(options.max_error_counts), told)
 
@@ -253,18 +281,20 @@ def _write(
     activity: provenance.Activity,
     progress: Progress,
 ) -> FitSummary:
+    from ebsdarchive.neural.joint_storage import write_joint_field
     from ebsdarchive.neural.storage import write_field
 
     log, errors = result.log, result.errors
-    digest = write_field(
-        archive,
-        result.coded,
-        errors,
-        rank=result.tensors.rank,
-        raw_sha256=sha256,
-        config={"options": options.recorded(), "log": log},
-        residual=_residual(result, scan, options, progress),
-    )
+    joint = options.method == "joint"
+    said: dict[str, Any] = {
+        "raw_sha256": sha256,
+        "config": {"options": options.recorded(), "log": log},
+        "residual": _residual(result, scan, options, progress),
+    }
+    if joint:
+        digest = write_joint_field(archive, result.tensors, errors, **said)
+    else:
+        digest = write_field(archive, result.coded, errors, rank=result.tensors.rank, **said)
     write_map(
         archive,
         ERROR_MAP.partition("/")[2],
@@ -276,7 +306,9 @@ def _write(
     activity.generated["neural"] = digest
     activity.device = log["training"][-1]["device"] if "training" in log else "cpu"
     return FitSummary(
-        rank=result.tensors.rank,
+        method=options.method,
+        rank=None if joint else result.tensors.rank,
+        width=result.tensors.width,
         stored=stored_bytes(archive["neural"]),
         mae_counts=errors.mae_counts,
         mae_pct=errors.mae_pct,

@@ -120,7 +120,7 @@ def boundaries(
     from ebsdarchive.analysis.polylines import trace
     from ebsdarchive.analysis.ridges import BandPatterns, Raster, smoothed_slopes
     from ebsdarchive.neural.gradient import DiffractionGradient
-    from ebsdarchive.neural.storage import read_field
+    from ebsdarchive.neural.storage import read_tensor_field
 
     activity = provenance.Activity(
         "boundaries",
@@ -133,7 +133,7 @@ def boundaries(
     )
     digest = str(archive.attributes("neural")["sha256"])
     activity.used["neural"] = digest
-    field = read_field(archive.path)
+    field = read_tensor_field(archive.path)
     grid = archive.grid
     shape = Raster(grid, resolution).shape
     finer = math.ceil(FINE_ENOUGH / resolution)

@@ -1,0 +1,57 @@
+"""What every encoding of the neural layer carries: its measured errors, and perhaps a residual.
+
+Owns these two in the archive; what a field itself consists of is for the encodings to say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+
+from ebsdarchive.archive.nodes import new_node
+from ebsdarchive.archive.raw import write_raw
+from ebsdarchive.geometry import Grid
+from ebsdarchive.neural.refine import FieldErrors
+from ebsdarchive.scan import Patterns
+
+__all__ = ["Residual", "error_attributes", "write_residual"]
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A residual to be stored: its codes, and the error that it guarantees, in counts."""
+
+    codes: Patterns
+    grid: Grid
+    step: float
+    max_error: float
+    progress: Callable[[float, float], None] | None = None
+
+
+def error_attributes(errors: FieldErrors) -> dict[str, Any]:
+    """Measured errors as attributes of the layer's node."""
+    return {
+        "mae_counts": errors.mae_counts,
+        "mae_percent": errors.mae_pct,
+        "rmse_counts": errors.rmse_counts,
+        "noise_counts": errors.noise_counts,
+        "range_min": errors.range_counts[0],
+        "range_max": errors.range_counts[1],
+        "point_mae_percentiles": json.dumps(
+            {str(part): round(value, 3) for part, value in errors.percentiles.items()}
+        ),
+        "worst_points": json.dumps([[i, round(value, 3)] for i, value in errors.worst]),
+    }
+
+
+def write_residual(node: h5py.Group, residual: Residual | None) -> None:
+    """Write a residual, where there is one, into the layer's node."""
+    if residual is None:
+        return
+    said = {"step_counts": residual.step, "max_error_counts": residual.max_error}
+    with new_node(node, "residual", "residual", said) as group:
+        write_raw(group, "codes", residual.codes, residual.grid, "auto", residual.progress)
