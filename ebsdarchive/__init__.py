@@ -12,11 +12,13 @@ from typing import Any
 __version__ = "0.1.0"
 
 _VERBS = {
+    "compare": "ebsdarchive.verbs.comparing",
     "compress": "ebsdarchive.verbs.compressing",
     "demo": "ebsdarchive.verbs.demonstration",
     "export": "ebsdarchive.verbs.exporting",
     "extract": "ebsdarchive.verbs.sharing",
     "fit": "ebsdarchive.verbs.fitting",
+    "index": "ebsdarchive.verbs.indexing",
     "info": "ebsdarchive.verbs.describing",
     "merge": "ebsdarchive.verbs.sharing",
     "open_archive": "ebsdarchive.archive.file",

@@ -24,6 +24,8 @@ COMMANDS = (
     "fit",
     "query",
     "export",
+    "index",
+    "compare",
     "extract",
     "merge",
     "upgrade",
