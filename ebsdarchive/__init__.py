@@ -23,6 +23,7 @@ _VERBS = {
     "merge": "ebsdarchive.verbs.sharing",
     "open_archive": "ebsdarchive.archive.file",
     "open_scan": "ebsdarchive.formats",
+    "plot": "ebsdarchive.verbs.plotting",
     "query": "ebsdarchive.verbs.querying",
     "simulate": "ebsdarchive.verbs.simulating",
     "upgrade": "ebsdarchive.verbs.sharing",

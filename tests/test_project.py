@@ -36,6 +36,7 @@ ROOMS = (
     ("neural",),
     ("analysis",),
     ("simulation",),
+    ("figures",),
     ("restore",),
     ("multimodal",),
     ("xarray_engine", "kikuchipy_plugin"),

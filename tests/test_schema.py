@@ -174,7 +174,7 @@ def test_every_node_kind_is_written_by_the_package(full_archive: Path) -> None:
         file.visititems(lambda name, item: found.add(plain(item.attrs.get("encoding-type", "-"))))
     kinds = {kind.encoding_type for kind in schema.load_schema().kinds.values()}
     only_read = {"sine-network", "dense-layer"}  # of encoding 1.0 of the neural layer
-    on_request = {"residual"}  # see test_neural_options
+    on_request = {"residual", "orientation-map"}  # see test_neural_options, test_index
     assert kinds - only_read - on_request <= found
     assert found - kinds == {"-", "container"}
 

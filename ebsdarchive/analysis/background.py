@@ -81,7 +81,7 @@ class Correction:
 
     def __call__(self, patterns: npt.NDArray) -> npt.NDArray[np.float32]:
         """(n, sy, sx) counts to (n, sy, sx) without background."""
-        values = np.asarray(patterns, np.float32) / np.maximum(self._level, 1e-6)
+        values = np.asarray(patterns, np.float32) / np.maximum(self._level, np.float32(1e-6))
         if self.method == "static":
             return values
         inside = values * self.lit

@@ -228,7 +228,7 @@ def index_points(
 
 def joined(parts: Sequence[Indexed]) -> Indexed:
     """Results of several blocks as one."""
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("quaternions", "fit_deg", "confidence", "phase_id")
     }

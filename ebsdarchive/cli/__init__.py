@@ -26,6 +26,7 @@ COMMANDS = (
     "export",
     "index",
     "compare",
+    "plot",
     "extract",
     "merge",
     "upgrade",

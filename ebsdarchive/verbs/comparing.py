@@ -1,4 +1,4 @@
-"""``compare``: how far two sets of patterns of one grid differ, in orientation and pixel by pixel."""
+"""``compare``: how far two sets of patterns differ, in orientation and pixel by pixel."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def _compare_orientations(
     compared = match.deviation_deg[np.isfinite(match.deviation_deg)]
     return {
         "background": background,
-        "pc_bruker": np.atleast_2d(detector.pc_bruker).mean(axis=0).tolist(),
+        "pc_bruker": np.atleast_2d(np.asarray(detector.pc_bruker)).mean(axis=0).tolist(),
         "pc_origin": origin,
         "phases": [phase.name for phase in wanted],
         "indexed_a": int(np.count_nonzero(one.phase_id >= 0)),
@@ -204,8 +204,8 @@ def _compare_orientations(
         "median_deg": _finite(match.median_deg),
         **{f"share_below_{limit}_deg": match.within(limit) for limit in LIMITS_DEG},
         "share_of_compared_from_4_deg": float((compared >= 4).mean()) if compared.size else None,
-        "confidence_a": _finite(np.nanmean(one.confidence)),
-        "confidence_b": _finite(np.nanmean(other.confidence)),
+        "confidence_a": _mean(one.confidence),
+        "confidence_b": _mean(other.confidence),
         "fit_a_deg": _mean(one.fit_deg),
         "fit_b_deg": _mean(other.fit_deg),
     }
@@ -274,7 +274,7 @@ def _write(found: Comparison, output: str | os.PathLike[str], suffix: str, force
             np.savez_compressed(file, **maps)
         return
     from ebsdarchive.figures.comparison import draw_comparison
-    from ebsdarchive.figures.style import save_figure, style
+    from ebsdarchive.figures.page import save_figure, style
 
     with style():
         figure = draw_comparison({name: found.map(name) for name in found.values}, found.grid)

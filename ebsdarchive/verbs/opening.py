@@ -1,4 +1,4 @@
-"""What a command may be given where patterns are read only: an archive's layer or a vendor's file."""
+"""What a command that only reads may be given: an archive's layer, or a vendor's file."""
 
 from __future__ import annotations
 
