@@ -83,7 +83,7 @@ class Correction:
         """(n, sy, sx) counts to (n, sy, sx) without background."""
         values = np.asarray(patterns, np.float32) / np.maximum(self._level, np.float32(1e-6))
         if self.method == "static":
-            return values
+            return np.asarray(values, np.float32)
         inside = values * self.lit
         blurred = [
             self._filtered(inside, f) / weight
@@ -93,9 +93,10 @@ class Correction:
         return np.asarray((first - blurred[-1]) * self.lit, np.float32)
 
     @staticmethod
-    def _filtered(images: npt.NDArray, response: npt.NDArray) -> npt.NDArray:
+    def _filtered(images: npt.NDArray, response: npt.NDArray) -> npt.NDArray[np.float32]:
         spectrum = dctn(images, type=2, axes=(1, 2), norm="ortho")
-        return np.asarray(idctn(spectrum * response, type=2, axes=(1, 2), norm="ortho"))
+        filtered = idctn(spectrum * response, type=2, axes=(1, 2), norm="ortho")
+        return np.asarray(filtered, np.float32)
 
 
 def lit_pixels(background: npt.NDArray) -> npt.NDArray[np.bool_]:
@@ -106,4 +107,5 @@ def lit_pixels(background: npt.NDArray) -> npt.NDArray[np.bool_]:
     level = np.asarray(background, np.float32)
     low, high = np.percentile(level, [0.5, 99.5])
     lit = level > low + DIM * (high - low)
-    return lit if not lit[[0, 0, -1, -1], [0, -1, 0, -1]].any() else np.ones_like(lit)
+    round_screen = lit.any() and not lit[[0, 0, -1, -1], [0, -1, 0, -1]].any()
+    return lit if round_screen else np.ones_like(lit)

@@ -20,7 +20,13 @@ import numpy.typing as npt
 
 from ebsdarchive.analysis.background import Correction
 from ebsdarchive.analysis.deviation import Agreement, compare_orientations
-from ebsdarchive.analysis.phases import Families, chosen_phases, families_of, orix_phase_of
+from ebsdarchive.analysis.phases import (
+    FACE_CENTRED,
+    Families,
+    chosen_phases,
+    families_of,
+    orix_phase_of,
+)
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.scan import Detector, Patterns, Phase, Scan
 
@@ -128,7 +134,9 @@ class HoughIndexer:
         with _quiet():
             self._list = PhaseList(crystals)  # ids 0, 1, …, as PyEBSDIndex counts them
             self._indexer = self._given.get_indexer(
-                self._list, [np.array(family) for family in self.families]
+                self._list,
+                # its own default as such: numba compiles for that type of array anyway
+                [None if f == FACE_CENTRED else np.array(f) for f in self.families],
             )
 
     def __call__(

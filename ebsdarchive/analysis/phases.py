@@ -17,6 +17,7 @@ from ebsdarchive.errors import ArgumentError
 from ebsdarchive.scan import Phase
 
 __all__ = [
+    "FACE_CENTRED",
     "Families",
     "chosen_phases",
     "families_of",

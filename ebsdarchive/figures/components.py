@@ -103,8 +103,8 @@ def draw_basis(archive: Archive, options: PlotOptions, progress: Callable[..., N
         MARGIN,
         page.height - 2.4 * LINE,
         f"First {len(found.images)} of {field.tensors.rank - 1} basis patterns, turned to "
-        f"principal components, each between plus and minus its largest value.\nCounts: what it adds to a "
-        f"pixel, root mean square over scan and screen.",
+        f"principal components, each between plus and minus its largest value.\nCounts: what it "
+        f"adds to a pixel, root mean square over scan and screen.",
     )
     return page.figure
 
