@@ -97,7 +97,7 @@ def test_points_of_different_phases_have_no_deviation_and_count_as_disagreement(
 
 def test_an_unknown_point_group_is_refused():
     q = np.array([[1.0, 0, 0, 0]])
-    with pytest.raises(ArgumentError, match="point group: expected one of 1, -1.*found 'm3x'"):
+    with pytest.raises(ArgumentError, match=r"point group: expected one of 1, -1.*found 'm3x'"):
         compare_orientations(q, q, "m3x")
 
 

@@ -202,7 +202,7 @@ def test_a_calibrated_centre_is_recorded_with_the_map_and_changes_nothing_else(
     nickel, nickel_archive
 ):
     shifted = dataclasses.replace(
-        nickel.detector, pc_bruker=nickel.detector.pc_bruker + [0.02, -0.02, 0.015]
+        nickel.detector, pc_bruker=np.add(nickel.detector.pc_bruker, [0.02, -0.02, 0.015])
     )
     ebsdarchive.compress(
         dataclasses.replace(nickel, detector=shifted),

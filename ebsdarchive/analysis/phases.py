@@ -35,7 +35,8 @@ _F_CUBIC = {196, 202, 203, 209, 210, 216, 219, *range(225, 229)}
 _I_CUBIC = {197, 199, 204, 206, 211, 214, 217, 220, 229, 230}
 _RHOMBOHEDRAL = {146, 148, 155, 160, 161, 166, 167}
 _LARGEST_INDEX = 6
-_GENERIC = 6  # families of the largest spacing, where the structure is none of the three
+_PLANES = 24  # as many planes as the three have in all their families, for other structures
+_FAMILIES = 16
 
 
 def chosen_phases(
@@ -150,8 +151,10 @@ def families_of(phase: Phase) -> Families:
 
     Face-centred cubic: PyEBSDIndex's own {002} {111} {022} {113}. Body-centred cubic: {110} {200}
     {211}. Hexagonal close-packed (space group 194, c/a from 1.5 to 1.7): {10-10} {0002} {10-11}
-    {11-20} {10-13} {11-22}. Any other: the six that the space group allows with the largest
-    spacings, of which the strongest bands usually are some; better ones may be given by hand.
+    {11-20} {10-13} {11-22}. Any other: those that the space group allows with the largest spacings,
+    until they have 24 planes, as the three have; better ones may be given by hand. (Share of 49
+    noisy simulated patterns within 5 degrees of the truth, PyEBSDIndex's defaults and these: W 41
+    and 98 %, Zr 20 and 98 %, rutile 14 and 80 %, ZnO 16 and 94 %, corundum 0 and 67 %.)
     """
     assert phase.space_group is not None
     assert phase.lattice is not None
@@ -177,13 +180,16 @@ def _widest(phase: Phase) -> Families:
     order = np.argsort(-vectors.dspacing, kind="stable")
     chosen: list[tuple[int, int, int]] = []
     directions: set[tuple[int, int, int]] = set()
+    planes = 0
     for h, k, l in np.rint(vectors.hkl[order]).astype(int).tolist():  # noqa: E741
         divisor = int(np.gcd.reduce([h, k, l]))
         primitive = (h // divisor, k // divisor, l // divisor)
         if primitive not in directions:
             directions.add(primitive)
             chosen.append((h, k, l))
-        if len(chosen) == _GENERIC:
+            alike = ReciprocalLatticeVector(vectors.phase, hkl=[[h, k, l]]).symmetrise()
+            planes += alike.size // 2
+        if planes >= _PLANES or len(chosen) == _FAMILIES:
             break
     return tuple(chosen)
 

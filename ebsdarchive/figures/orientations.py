@@ -34,10 +34,10 @@ def draw_ipf(archive: Archive, options: PlotOptions, progress: Callable[..., Non
         found = read_orientation_map(group, options.map_name)
     orientations = found.orientations
     colours = np.full((archive.grid.size, 3), NOT_INDEXED, float)
-    groups = {group.name: group.laue for group in symmetries._groups}
+    groups = {group.name: group for group in symmetries._groups}
     keys = []
     for phase in found.phases:
-        symmetry = groups[phase.point_group or "1"]
+        symmetry = groups[phase.point_group or "1"].laue
         rows = np.flatnonzero(orientations.phase_id == phase.phase_id)
         if rows.size == 0:
             continue

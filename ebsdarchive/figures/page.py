@@ -46,6 +46,7 @@ def style() -> Iterator[None]:
         "ytick.major.size": 2,
         "image.interpolation": "nearest",
         "svg.fonttype": "none",
+        "svg.hashsalt": "ebsdarchive",  # else its ids are random
         "pdf.fonttype": 42,
         "axes.unicode_minus": True,
     }
