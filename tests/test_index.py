@@ -222,6 +222,19 @@ def test_a_calibrated_centre_is_recorded_with_the_map_and_changes_nothing_else(
     np.testing.assert_array_equal(kept, shifted.pc_bruker)
 
 
+def test_of_several_phases_each_point_has_the_one_that_fits_best(nickel, nickel_archive):
+    summary = ebsdarchive.index(nickel_archive, phases=["ferrite:229:2.866", NI])
+    found = stored(nickel_archive)
+    assert [(phase.phase_id, phase.name) for phase in found.phases] == [(0, "ferrite"), (1, "ni")]
+    assert summary.phases["ni"] > 0.8 * nickel.grid.size
+    rows = found.orientations.phase_id == 1
+    assert np.count_nonzero(rows) == summary.phases["ni"]
+    agreement = compare_orientations(
+        found.orientations.quaternions[rows], nickel.orientations.quaternions[rows], "m-3m"
+    )
+    assert agreement.median_deg < 1
+
+
 def test_points_of_a_hexagonal_grid_come_back_in_their_order(tmp_path):
     scan = simulate_scan((4, 5), (60, 60), grains=6, seed=2, hexagonal=True, mixing_width=0.0)
     ebsdarchive.compress(scan, tmp_path / "hex.h5", profile="none", neural=False)

@@ -179,7 +179,8 @@ def _compare_orientations(
     wanted = chosen_phases(a.phases or b.phases, phases, where)
     families = [parse_families(text) for text in reflectors] or None
     # one background for both, or its difference would pass for one of the patterns
-    level = mean_pattern(a if a.static_background is not None else b)
+    only_b = a.static_background is None and b.static_background is not None
+    level = mean_pattern(b if only_b else a)
     indexer = HoughIndexer(detector, wanted, Correction(background, level), families)
     results = [
         index_points(scan, indexer, chosen, stage(progress, f"indexing {name}"))

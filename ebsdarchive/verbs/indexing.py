@@ -141,7 +141,9 @@ def index(
             found.phase_id,
             {"confidence": found.confidence, "fit": found.fit_deg},
         ),
-        phases=chosen,
+        phases=tuple(
+            replace(phase, point_group=indexer.point_groups[phase.phase_id]) for phase in chosen
+        ),
         pc_bruker=centres,
         pc_origin=origin,
         layer=source,
