@@ -58,7 +58,7 @@ def draw_ipf(archive: Archive, options: PlotOptions, progress: Callable[..., Non
     for name, symmetry in keys:
         page.text(beside, below, f"{name} ({symmetry.name})")
         axes = page.axes(
-            beside + 1, below + 5, KEY_MM - 3, KEY_MM - 6, projection="ipf", symmetry=symmetry
+            beside + 3, below + 5, KEY_MM - 7, KEY_MM - 7, projection="ipf", symmetry=symmetry
         )
         axes.plot_ipf_color_key(show_title=False)
         _shrink_labels(axes)
