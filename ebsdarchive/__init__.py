@@ -13,15 +13,18 @@ __version__ = "0.1.0"
 
 _VERBS = {
     "boundaries": "ebsdarchive.verbs.segmenting",
+    "compare": "ebsdarchive.verbs.comparing",
     "compress": "ebsdarchive.verbs.compressing",
     "demo": "ebsdarchive.verbs.demonstration",
     "export": "ebsdarchive.verbs.exporting",
     "extract": "ebsdarchive.verbs.sharing",
     "fit": "ebsdarchive.verbs.fitting",
+    "index": "ebsdarchive.verbs.indexing",
     "info": "ebsdarchive.verbs.describing",
     "merge": "ebsdarchive.verbs.sharing",
     "open_archive": "ebsdarchive.archive.file",
     "open_scan": "ebsdarchive.formats",
+    "plot": "ebsdarchive.verbs.plotting",
     "query": "ebsdarchive.verbs.querying",
     "simulate": "ebsdarchive.verbs.simulating",
     "upgrade": "ebsdarchive.verbs.sharing",

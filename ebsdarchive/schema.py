@@ -54,12 +54,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """A group within a node: itself a node of one of `kinds`, or a container of kind `members`."""
+    """A group within a node: itself a node of one of `kinds`, or a container of `members`."""
 
     name: str
     description: str
     kinds: tuple[str, ...] = ()
-    members: str | None = None
+    members: tuple[str, ...] = ()
     required: bool = True
 
 
@@ -164,7 +164,7 @@ def _kind(table: dict[str, Any]) -> Kind:
                 name,
                 entry["description"],
                 _one_or_more(entry.get("kind", ())),
-                entry.get("members"),
+                _one_or_more(entry.get("members", ())),
                 entry.get("required", True),
             )
             for name, entry in table.get("groups", {}).items()
@@ -203,7 +203,7 @@ def reference_page(version: str = CURRENT_VERSION) -> str:
         rows += [
             (
                 f"`{g.name}/`" + ("`*`" if g.members else ""),
-                " or ".join(g.kinds) or g.members or "",
+                " or ".join(g.kinds or g.members),
                 g.required,
                 None,
                 g.description,

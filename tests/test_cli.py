@@ -115,6 +115,8 @@ def test_what_a_command_takes_its_verb_takes(name):
     import inspect
 
     called_otherwise = {
+        "index": {"archive": "path"},
+        "plot": {"archive": "path"},
         "compress": {"scan": "source"},
         "fit": {"archive": "path"},
         "query": {"archive": "path"},

@@ -36,6 +36,7 @@ ROOMS = (
     ("neural",),
     ("analysis",),
     ("simulation",),
+    ("figures",),
     ("restore",),
     ("multimodal",),
     ("xarray_engine", "kikuchipy_plugin"),
@@ -231,11 +232,12 @@ def test_errors_are_raised_and_never_asserted_for_what_a_user_gives():
 # ---------------------------------------------------------------- the documents
 
 
-def commands_in(document: Path) -> list[list[str]]:
-    """Arguments of every ``ebsdarchive …`` line in a document's bash blocks."""
-    blocks = re.findall(
-        r"```(?:bash|console|sh)\n(.*?)```", document.read_text(encoding="utf-8"), re.S
-    )
+def commands_in(document: Path, section: str | None = None) -> list[list[str]]:
+    """Arguments of every ``ebsdarchive …`` line in the bash blocks of a document or section."""
+    text = document.read_text(encoding="utf-8")
+    if section is not None:
+        text = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", text, re.S)
     lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
     return [
         shlex.split(line, comments=True)[1:] for line in lines if line.startswith("ebsdarchive ")
@@ -265,7 +267,7 @@ def test_the_tour_of_the_readme_runs(make_scan, make_archive, run_cli, tmp_path,
     monkeypatch.chdir(tmp_path)
     scan = make_scan(ny=20, nx=24, sy=9, sx=11, described=False)
     ebsdarchive.export(make_archive(scan), "scan.up2")
-    tour = commands_in(ROOT / "README.md")
+    tour = commands_in(ROOT / "README.md", "A tour")
     assert len(tour) >= 8
     quick = ["--rank", "4", "--width", "16", "--time", "1", "--device", "cpu"]
     for arguments in tour:

@@ -148,26 +148,32 @@ def test_a_goal_out_of_reach_gives_the_last_step_tried():
     assert plan.solve_step(lambda step: 10.0, 1.0, 1.0, 1.6) > 0
 
 
+def error_of(count, noise=0.0):
+    return 1e8 * count**-plan.POWER + noise
+
+
 def test_the_best_size_of_a_network_is_where_its_price_is_its_gain():
-    step, power = 3.0, 2.0
-    price = plan.price_of(1, step)
-
-    def error(count):
-        return 1e9 * count**-power
-
-    measured = [(2000.0, error(2000.0)), (3000.0, error(3000.0))]
-    best = plan.best_parameters(measured, plan.Plan(rank=21, step=step, allowed=1.0))
-    assert power * error(best) / best == pytest.approx(price, rel=1e-3)
+    step, noise = 3.0, 500.0
+    measured = [(count, error_of(count, noise)) for count in (2000.0, 3000.0)]
+    # what is noise need not be known
+    best = plan.best_parameters(measured, 0.0, plan.Plan(rank=21, step=step, allowed=1.0))
+    gain = plan.POWER * error_of(best) / best
+    assert gain == pytest.approx(plan.price_of(1, step), rel=1e-3)
+    alone = plan.best_parameters(measured[1:], noise, plan.Plan(rank=21, step=step, allowed=1.0))
+    assert alone == pytest.approx(best, rel=1e-3)
 
 
 def test_a_network_becomes_as_large_as_its_error_asks_for_even_where_that_does_not_pay():
-    def error(count):
-        return 1e9 * count**-2.0
-
-    measured = [(2000.0, error(2000.0)), (3000.0, error(3000.0))]
+    measured = [(count, error_of(count, 500.0)) for count in (2000.0, 3000.0)]
     coarse = plan.Plan(rank=21, step=1e6, allowed=1.0, network_error=10.0)
-    best = plan.best_parameters(measured, coarse)
-    assert error(best) == pytest.approx(10.0, rel=1e-3)
+    best = plan.best_parameters(measured, 0.0, coarse)
+    assert error_of(best) == pytest.approx(10.0, rel=1e-3)
+
+
+def test_a_wider_network_that_is_no_better_asks_for_a_narrower_one():
+    measured = [(2000.0, 500.0), (3000.0, 500.0)]
+    best = plan.best_parameters(measured, 0.0, plan.Plan(rank=21, step=3.0, allowed=1.0))
+    assert best < 2000
 
 
 @pytest.mark.parametrize("width", [16, 40, 128])

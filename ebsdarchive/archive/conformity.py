@@ -162,7 +162,7 @@ def _check_subgroup(
     faults = []
     for name in item:
         if isinstance(item.get(name), h5py.Group):
-            faults += check_node(item[name], str(spec.members), symbols)
+            faults += check_node(item[name], _kind_of(item[name], spec.members), symbols)
         else:
             faults.append(f"{at}/{name}: expected a group, found something else")
     return faults

@@ -24,7 +24,7 @@ from ebsdarchive.archive.store import file_sha256, open_for_reading
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Microscope, Orientations, Patterns, Phase, Scan, SourceFile
 
-__all__ = ["read_scan", "write_scan", "write_source"]
+__all__ = ["read_grid", "read_phases", "read_scan", "write_scan", "write_source"]
 
 _KEEP_BYTES = 256 << 20
 
@@ -138,7 +138,7 @@ def read_scan(archive: h5py.Group, patterns: Patterns) -> Scan:
         detector=_read_detector(group["detector"], (values["sy"], values["sx"])),
         source=SourceFile(archive.file.filename, source["format"], source["reader"]),
         microscope=Microscope(**_named(group["microscope"], "microscope")),
-        phases=_read_phases(group),
+        phases=read_phases(group),
         orientations=_read_orientations(group),
         static_background=None if background is None else read_array(background),
         name=values.get("name"),
@@ -167,7 +167,8 @@ def _read_detector(group: h5py.Group, shape: tuple[int, int]) -> Detector:
     return Detector(shape=shape, **values)
 
 
-def _read_phases(group: h5py.Group) -> tuple[Phase, ...]:
+def read_phases(group: h5py.Group) -> tuple[Phase, ...]:
+    """The phases in the child `phases` of a node, in the order of their names."""
     phases = []
     for node in group.get("phases", {}).values():
         lattice = tuple(read_array(node["lattice"]).tolist()) if "lattice" in node else None

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 
 from ebsdarchive.archive import description, layers, provenance
-from ebsdarchive.archive.nodes import attribute, attributes_of, read_array
+from ebsdarchive.archive.nodes import attribute, attributes_of, read_array, require_kind
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.archive.trust import readable, refuse_links
 from ebsdarchive.errors import ArchiveError, CorruptionError, VersionError
@@ -92,7 +92,9 @@ class Archive:
     def map(self, name: str) -> Any:
         """(n_rows, n_columns, …) values of a map."""
         with self.group() as archive:
-            return read_array(layers.layer_node(archive, f"maps/{name}")["data"])
+            node = layers.layer_node(archive, f"maps/{name}")
+            require_kind(node, "map")
+            return read_array(node["data"])
 
     def provenance(self) -> list[dict[str, Any]]:
         """PROV-JSON documents of the activities that wrote to the archive, oldest first."""

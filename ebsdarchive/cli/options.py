@@ -13,6 +13,7 @@ __all__ = [
     "LayerOption",
     "PathType",
     "guarantee",
+    "indexing_options",
     "neural_options",
     "pair",
     "pick_neural_options",
@@ -74,6 +75,14 @@ def _columns_rows(text: str) -> tuple[int, int]:
     return columns, rows
 
 
+def _three_numbers(text: str) -> tuple[float, float, float]:
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError("three numbers X,Y,Z") from error
+    return x, y, z
+
+
 def _positive_or_auto(text: str) -> int | str:
     if text == "auto":
         return text
@@ -91,6 +100,7 @@ def _from_archive(text: str) -> str:
 
 _basis_from = _Parsed("from:archive", _from_archive)
 pair = _Parsed("x,y", _two_numbers)
+triple = _Parsed("x,y,z", _three_numbers)
 vertices = _Parsed("x0,y0:x1,y1", _positions)
 region = _Parsed("x0,y0:x1,y1", _region)
 columns_rows = _Parsed("nx,ny", _columns_rows)
@@ -99,6 +109,46 @@ positive_or_auto = _Parsed("n|auto", _positive_or_auto)
 LayerOption = click.option(
     "--layer", metavar="NAME", help="Layer of patterns: raw, neural, or the name of a restored one."
 )
+
+
+def indexing_options(background: str) -> Callable[..., Any]:
+    """The options of Hough indexing; `background` is the default of its option."""
+    options = [
+        click.option(
+            "--phase",
+            "phases",
+            multiple=True,
+            metavar="NAME[:GROUP:LATTICE]",
+            help="Phase of the scan, or another one with space group number and lattice (a,b,c,"
+            "alpha,beta,gamma in angstrom and deg, or as few as its symmetry leaves free); may be "
+            "repeated.  [default: all of the scan]",
+        ),
+        click.option(
+            "--reflectors",
+            multiple=True,
+            metavar="HKL,HKL,...",
+            help="Reflector families, once for each phase, such as 111,200,220 or 10-10,0002."
+            "  [default: by structure]",
+        ),
+        click.option(
+            "--background",
+            type=click.Choice(["static", "dynamic", "bandpass"]),
+            default=background,
+            show_default=True,
+            help="What patterns are freed of: the static background, also the dynamic one, or all "
+            "but a band of frequencies.",
+        ),
+        click.option(
+            "--pc", type=triple, help="Projection centre in Bruker's convention.  [default: scan's]"
+        ),
+    ]
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
 def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:

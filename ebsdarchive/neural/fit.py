@@ -284,7 +284,9 @@ class _Fit:
             projection = project(scan, basis, tick)
         quantised = network = None
         if len(projection.scale):
-            noise = float(np.nansum(basis.noise))
+            # where neighbours differ, they show more than noise: no more than the basis leaves
+            spread = projection.residual_energy / max(int(basis.mask.sum()) - plan.rank, 1)
+            noise = min(float(np.nansum(basis.noise)), spread * len(projection.scale))
             quantised = self.maker.make(projection, plan, noise, wider)
             network = self.maker.evaluated(quantised)
         with stage("refit", n) as tick:

@@ -27,6 +27,7 @@ from ebsdarchive.neural.options import (
     auto_steps,
     auto_width,
     parameters,
+    whole_width,
     width_for,
 )
 from ebsdarchive.neural.plan import Plan
@@ -38,8 +39,9 @@ __all__ = ["NetworkMaker"]
 Arrays = tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]  # weights, biases
 
 SMALL = 20_000  # points, up to which a training takes seconds: each width is trained to the end
-# factors of the best number of weights within which the next width is not tried
-NEAR_SMALL, NEAR = (1.2, 1.3, 1.6), (1.6, 2.2)
+# factors of the best number of weights within which the next width is not tried; None tries it
+NEAR_SMALL: tuple[float | None, ...] = (1.2, 1.3, 1.6)
+NEAR: tuple[float | None, ...] = (None, 2.2, 2.2)
 LARGEST_CHANGE = 6  # of the number of weights from one network to the next
 RECOVERY_STEPS = 100
 WARM_RATE = 0.3  # of the learning rate, where training begins with another field's layers
@@ -137,10 +139,13 @@ class NetworkMaker:
         width = auto_width(self.grid.size, search.outputs + 1)
         whole = self.grid.size <= SMALL and self.options.time_s is None
         tried: dict[int, Arrays] = {}
-        for near in NEAR_SMALL if whole else NEAR[: 1 if self.options.time_s else 2]:
+        for near in (NEAR_SMALL if whole else NEAR)[: None if self.options.time_s is None else 1]:
             tried[width], error = self._train(projection, width, 1.0 if whole else PROBE_SHARE)
             width, factor = search.next_width(width, error)
-            if width in tried or factor < near:
+            if near is None:
+                # the first probe alone cannot tell noise from what there is to learn
+                width = whole_width(0.7 * width) if width in tried else width
+            elif width in tried or factor < near:
                 break
         self.journal.log["widths"] = sorted(tried)
         if not whole:
@@ -223,16 +228,19 @@ class _Search:
         """The best width after one more network of some error, and by what factor its number of
         weights differs from that network's."""
         count = parameters(width, self.depth, self.outputs)
-        self.measured.append((count, max(error - self.noise, 0.02 * error)))
+        self.measured.append((count, error))
         self.costs[width] = error + planning.price_of(count, self.plan.step)
-        best = self.wider * planning.best_parameters(self.measured, self.plan)
+        best = self.wider * planning.best_parameters(self.measured, self.noise, self.plan)
         best = min(max(best, count / LARGEST_CHANGE), count * LARGEST_CHANGE)
         return width_for(best, self.depth, self.outputs), max(best / count, count / best)
 
     def cheapest(self) -> int:
         """Of the widths tried, the one whose error and bytes together cost least; of those that are
         good enough, if any is."""
-        errors = dict(zip(self.costs, (error for _, error in self.measured), strict=True))
+        errors = {
+            width: error - self.noise
+            for width, (_, error) in zip(self.costs, self.measured, strict=True)
+        }
         return min(
             self.costs,
             key=lambda width: (errors[width] > self.plan.network_error, self.costs[width]),

@@ -221,25 +221,33 @@ def price_of(count: float, step: float) -> float:
     return PRICE * step**2 * BITS_PER_WEIGHT * count
 
 
-def best_parameters(measured: list[tuple[float, float]], plan: Plan) -> float:
+def best_parameters(measured: list[tuple[float, float]], noise: float, plan: Plan) -> float:
     """The number of weights at which a further one no longer pays for its bits; or, if that is
     more, at which the network's error is as small as planned.
+
+    The error is taken for noise, which no network learns, and a power of the number of weights.
+    From two networks on, their difference says how large the latter is; before, `noise` does.
 
     Parameters
     ----------
     measured
         (weights, squared error of a pattern) of networks that were trained, the last one last.
+    noise
+        What part of the squared error may be noise.
     """
-    power, (count, error) = POWER, measured[-1]
-    error = max(error, 1e-30)
-    others = [other for other in measured[:-1] if other[0] != count and other[1] > 0]
+    count, error = measured[-1]
+    learnable = max(error - noise, 0.02 * error)
+    others = [other for other in measured[:-1] if other[0] != count]
     if others:
-        # the power law between the last network and the one nearest in size
-        near, far = min(others, key=lambda other: abs(math.log(other[0] / count)))
-        power = float(np.clip(math.log(far / error) / math.log(count / near), 0.5, 3.0))
-    scale = power * error / price_of(1, plan.step)
-    paying = count * (scale / count) ** (1 / (power + 1))
-    return max(paying, count * (error / plan.network_error) ** (1 / power))
+        other, its_error = min(others, key=lambda entry: abs(math.log(entry[0] / count)))
+        # error = noise + a count^-power through both, at the geometric mean of their counts
+        fall = (its_error - error) / (other**-POWER - count**-POWER)
+        count = math.sqrt(count * other)
+        learnable = max(fall * count**-POWER, 1e-3 * error)
+    learnable = max(learnable, 1e-30)
+    scale = POWER * learnable / price_of(1, plan.step)
+    paying = count * (scale / count) ** (1 / (POWER + 1))
+    return max(paying, count * (learnable / plan.network_error) ** (1 / POWER))
 
 
 def _guess(floor: Floor) -> float:

@@ -18,6 +18,11 @@ import ebsdarchive
 from ebsdarchive.archive.file import open_archive
 from ebsdarchive.archive.layers import write_map, write_model, write_restored
 from ebsdarchive.archive.making import adding_layers
+from ebsdarchive.archive.orientation_maps import (
+    OrientationMap,
+    read_orientation_map,
+    write_orientation_map,
+)
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import (
     ArrayPatterns,
@@ -63,6 +68,27 @@ def scan(kind: str) -> Scan:
     )  # fmt: skip
 
 
+def orientation_map(scan: Scan) -> OrientationMap:
+    """Orientations of two phases, a point not indexed."""
+    n = scan.grid.size
+    rng = np.random.default_rng(7)
+    quaternions = rng.normal(size=(n, 4))
+    quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
+    phase_id = (np.arange(n) % 2).astype(np.int32)
+    fit = rng.random(n)
+    phase_id[4], quaternions[4], fit[4] = -1, np.nan, np.nan
+    return OrientationMap(
+        Orientations(quaternions, phase_id, {"confidence": rng.random(n), "fit": fit}),
+        scan.phases,
+        np.array([[0.5, 0.34, 0.62]]),
+        "calibrated",
+        "raw",
+        None,
+        "bandpass",
+        {0: [(1, 1, 1), (0, 0, 2)], 1: [(1, 0, 0), (0, 0, 2)]},
+    )
+
+
 def write(folder: Path, kind: str, force: bool) -> None:
     path = folder / f"{kind}.h5"
     original = scan(kind)
@@ -73,7 +99,9 @@ def write(folder: Path, kind: str, force: bool) -> None:
         original, path, profile=profile, neural=neural, options=options, force=force
     )
     if neural:
-        with adding_layers(path, ["restored/half", "models/tiny", "maps/quality"]) as file:
+        with adding_layers(
+            path, ["restored/half", "models/tiny", "maps/quality", "maps/hough"]
+        ) as file:
             archive = file["archive"]
             raw_sha256 = str(archive["raw"].attrs["patterns_sha256"])
             weights = {"layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7}
@@ -86,6 +114,7 @@ def write(folder: Path, kind: str, force: bool) -> None:
             )  # fmt: skip
             quality = np.linspace(0, 1, original.grid.size).reshape(NY, NX)
             write_map(archive, "quality", quality, long_name="Quality", units="1")
+            write_orientation_map(archive, "hough", orientation_map(original), original.grid)
         small = folder / "small.h5"
         ebsdarchive.extract(path, ["raw", "neural", "restored", "models", "maps"], small,
                             force=True)  # fmt: skip
@@ -107,7 +136,13 @@ def write_expected(path: Path, original: Scan) -> None:
     for name in archive.layers:
         kind, _, member = name.partition("/")
         expected[f"sha256 {name}"] = np.array(archive.attributes(name)["sha256"])
-        if kind == "maps":
+        if kind == "maps" and member == "hough":
+            with archive.group() as group:
+                found = read_orientation_map(group, member).orientations
+            expected[f"{name} quaternions"] = found.quaternions
+            expected[f"{name} phase_id"] = found.phase_id
+            expected[f"{name} fit"] = found.properties["fit"]
+        elif kind == "maps":
             expected[name] = archive.map(member)
         if kind == "restored":
             expected[name] = archive.patterns(name).read(0, original.grid.size)

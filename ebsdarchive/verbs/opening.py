@@ -1,0 +1,69 @@
+"""What a command that only reads may be given: an archive's layer, or a vendor's file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import h5py
+
+from ebsdarchive.archive.file import Archive, open_archive
+from ebsdarchive.errors import ArgumentError
+from ebsdarchive.formats import open_scan
+from ebsdarchive.scan import Scan
+
+__all__ = ["Opened", "open_either"]
+
+
+class Opened:
+    """A scan, and the archive and layer that it comes from, if it does.
+
+    Parameters
+    ----------
+    scan
+        With the patterns of the layer.
+    archive, layer
+        None for a vendor's file.
+    """
+
+    def __init__(self, scan: Scan, archive: Archive | None, layer: str | None) -> None:
+        self.scan, self.archive, self.layer = scan, archive, layer
+
+    @property
+    def range_counts(self) -> tuple[float, float] | None:
+        """Lowest and highest count of the scan where the layer has them on record."""
+        if self.archive is None or self.layer is None:
+            return None
+        said = self.archive.attributes(self.layer)
+        return (said["range_min"], said["range_max"]) if "range_min" in said else None
+
+
+def open_either(
+    path: str | os.PathLike[str], layer: str | None = None, default: str | None = None
+) -> Opened:
+    """Open an archive's layer, or a vendor's file.
+
+    Parameters
+    ----------
+    layer
+        Of an archive; a vendor's file has none.
+    default
+        Layer to take where none is named and the archive holds it; else its first.
+    """
+    file = Path(path)
+    if not is_archive(file):
+        if layer is not None:
+            raise ArgumentError(f"{file}: expected an archive to name a layer of, found a scan")
+        return Opened(open_scan(file), None, None)
+    archive = open_archive(file)
+    name = layer or (default if default in archive.layers else archive.pattern_layers[0])
+    assert name is not None
+    return Opened(archive.scan(name), archive, name)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive, to judge by what it says of itself."""
+    if not path.is_file() or not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path, "r", locking="best-effort") as file:
+        return bool(file.attrs.get("encoding-type", "") == "ebsdarchive")
