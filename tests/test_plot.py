@@ -11,9 +11,10 @@ from PIL import Image
 
 import ebsdarchive
 from ebsdarchive.analysis.krieger_lassen import image_quality
+from ebsdarchive.archive.layers import write_map
 from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.archive.orientation_maps import OrientationMap, write_orientation_map
-from ebsdarchive.errors import ArgumentError, OutputError
+from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
 from ebsdarchive.figures.kinds import KINDS, PlotOptions, draw
 from ebsdarchive.geometry import Grid
 from ebsdarchive.neural.principal import principal_components
@@ -22,6 +23,10 @@ from ebsdarchive.scan import Orientations, Phase
 from ebsdarchive.verbs.progress import silent, stage
 
 NI = Phase(0, "Ni", 225, "m-3m", (3.52, 3.52, 3.52, 90.0, 90.0, 90.0))
+GRAINS = np.ones((9, 13), np.int32)  # at 2 samples a step, of 5 x 7 points
+GRAINS[:, 5:] = 2
+GRAINS[6:, 5:] = 3
+SLOPES = np.arange(117, dtype=np.float32).reshape(9, 13)
 TI = Phase(1, "Ti", 194, "6/mmm", (2.95, 2.95, 4.68, 90.0, 90.0, 120.0))
 
 
@@ -53,6 +58,9 @@ def whole(fitted_archive, tmp_path_factory):
     """An archive that all kinds of pictures can be drawn of."""
     path = tmp_path_factory.mktemp("plot") / "a.h5"
     shutil.copyfile(fitted_archive, path)
+    with adding_layers(path, ["maps/grains", "maps/gradient"]) as file:
+        for name, data, units in (("grains", GRAINS, "1"), ("gradient", SLOPES, "counts/step")):
+            write_map(file["archive"], name, data, long_name=name, units=units, samples_per_step=2)
     return with_orientations(path)
 
 
@@ -251,3 +259,28 @@ def test_map_sizes_keep_within_the_page():
     width, height = map_size(Grid("square", 10, 1000, 1.0, 1.0), 80)
     assert height == TALLEST_MM
     assert width == pytest.approx(TALLEST_MM / 100)
+
+
+# ---------------------------------------------------------------- gradient and boundaries
+
+
+def test_neighbouring_grains_differ_in_colour_and_are_outlined(whole):
+    figure = drawn(whole, "boundaries")
+    (colours,) = images(figure)
+    assert len({colours[0, 0], colours[0, 12], colours[8, 12]}) == 3
+    (axes,) = (axes for axes in figure.axes if axes.get_images())
+    (outlines,) = axes.collections
+    length = sum(np.abs(np.diff(line, axis=0)).sum() for line in outlines.get_segments())
+    _, right, bottom, _ = axes.get_images()[0].get_extent()
+    assert length == pytest.approx(bottom + right * 8 / 13)  # one upright and one level boundary
+
+
+def test_the_gradient_is_drawn_on_its_own_raster(whole):
+    image, *_ = images(drawn(whole, "s"))
+    np.testing.assert_array_equal(image, SLOPES)
+
+
+@pytest.mark.parametrize("what", ["s", "boundaries"])
+def test_pictures_of_boundaries_ask_for_them_where_there_are_none(what, fitted_archive):
+    with pytest.raises(MissingLayerError, match="make it with `ebsdarchive boundaries`"):
+        drawn(fitted_archive, what)
