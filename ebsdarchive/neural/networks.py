@@ -42,6 +42,7 @@ SMALL = 20_000  # points, up to which a training takes seconds: each width is tr
 # factors of the best number of weights within which the next width is not tried; None tries it
 NEAR_SMALL: tuple[float | None, ...] = (1.2, 1.3, 1.6)
 NEAR: tuple[float | None, ...] = (None, 2.2, 2.2)
+NEAR_TIMED: tuple[float | None, ...] = (1.0,)
 LARGEST_CHANGE = 6  # of the number of weights from one network to the next
 RECOVERY_STEPS = 100
 WARM_RATE = 0.3  # of the learning rate, where training begins with another field's layers
@@ -139,7 +140,7 @@ class NetworkMaker:
         width = auto_width(self.grid.size, search.outputs + 1)
         whole = self.grid.size <= SMALL and self.options.time_s is None
         tried: dict[int, Arrays] = {}
-        for near in (NEAR_SMALL if whole else NEAR)[: None if self.options.time_s is None else 1]:
+        for near in NEAR_SMALL if whole else NEAR if self.options.time_s is None else NEAR_TIMED:
             tried[width], error = self._train(projection, width, 1.0 if whole else PROBE_SHARE)
             width, factor = search.next_width(width, error)
             if near is None:
