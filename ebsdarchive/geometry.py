@@ -151,6 +151,12 @@ class Grid:
                 f"extrapolated"
             )
 
+    def inside(self, xy: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Positions as a (m, 2) array. Raises GeometryError if one lies outside the scan."""
+        positions = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+        self.require_inside(positions)
+        return positions
+
     def normalise(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """(m, 2) positions in steps to the neural field's coordinates, -1 … 1 per axis.
 

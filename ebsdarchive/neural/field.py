@@ -172,8 +172,7 @@ class Field:
         GeometryError
             If a position lies outside the scan.
         """
-        xy = np.asarray(xy_steps, dtype=np.float64).reshape(-1, 2)
-        self.grid.require_inside(xy)
+        xy = self.grid.inside(xy_steps)
         if self._network is None:
             return np.empty((len(xy), 0), dtype=np.float32)
         return self._network(self.grid.normalise(xy))
@@ -186,8 +185,7 @@ class Field:
         GeometryError
             If a position lies outside the scan.
         """
-        xy = np.asarray(xy_steps, dtype=np.float64).reshape(-1, 2)
-        self.grid.require_inside(xy)
+        xy = self.grid.inside(xy_steps)
         if self._network is None:
             return np.empty((len(xy), 2, 0), dtype=np.float32)
         per_step = self.grid.normalised_per_step().astype(np.float32)

@@ -129,8 +129,7 @@ class JointField:
         GeometryError
             If a position lies outside the scan.
         """
-        xy = np.asarray(xy_steps, dtype=np.float64).reshape(-1, 2)
-        self.grid.require_inside(xy)
+        xy = self.grid.inside(xy_steps)
         shift = self.grid.normalise(xy).astype(self._kind) @ self._position + self._first_bias
         uv = detector_coordinates(self.mask)
         out = np.empty((len(xy), len(uv)), dtype=np.float32)
