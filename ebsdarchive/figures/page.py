@@ -100,7 +100,7 @@ def _extent(grid: Grid) -> tuple[float, float]:
 def _steps(grid: Grid) -> tuple[float, float]:
     if grid.step_x_um is not None and grid.step_y_um is not None:
         return grid.step_x_um, grid.step_y_um
-    return (1.0, math.sqrt(3) / 2) if grid.is_hexagonal else (1.0, 1.0)
+    return 1.0, grid.row_distance
 
 
 def add_map(
