@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,14 @@ from ebsdarchive.archive.store import file_sha256, open_for_reading
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Microscope, Orientations, Patterns, Phase, Scan, SourceFile
 
-__all__ = ["read_grid", "read_phases", "read_scan", "write_scan", "write_source"]
+__all__ = [
+    "read_grid",
+    "read_phases",
+    "read_scan",
+    "write_phases",
+    "write_scan",
+    "write_source",
+]
 
 _KEEP_BYTES = 256 << 20
 
@@ -43,12 +51,7 @@ def write_scan(archive: h5py.Group, scan: Scan) -> None:
         with new_node(group, "microscope", "microscope", asdict(scan.microscope)):
             pass
         if scan.phases:
-            phases = container(group, "phases")
-            for phase in scan.phases:
-                values = asdict(phase)
-                lattice = values.pop("lattice")
-                with new_node(phases, str(phase.phase_id), "phase", values, {"lattice": lattice}):
-                    pass
+            write_phases(group, scan.phases)
         if scan.orientations is not None:
             _write_orientations(group, scan.orientations)
 
@@ -165,6 +168,16 @@ def _read_detector(group: h5py.Group, shape: tuple[int, int]) -> Detector:
             centres = read_array(group[name])
             values[name] = centres[0] if len(centres) == 1 else centres
     return Detector(shape=shape, **values)
+
+
+def write_phases(group: h5py.Group, phases: Sequence[Phase]) -> None:
+    """Write the child `phases` of a node."""
+    nodes = container(group, "phases")
+    for phase in phases:
+        values = asdict(phase)
+        lattice = values.pop("lattice")
+        with new_node(nodes, str(phase.phase_id), "phase", values, {"lattice": lattice}):
+            pass
 
 
 def read_phases(group: h5py.Group) -> tuple[Phase, ...]:

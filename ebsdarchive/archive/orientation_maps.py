@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.archive.description import read_grid, read_phases
+from ebsdarchive.archive.description import read_grid, read_phases, write_phases
 from ebsdarchive.archive.layers import layer_node
 from ebsdarchive.archive.nodes import (
     attribute,
@@ -92,12 +92,7 @@ def write_orientation_map(archive: h5py.Group, name: str, found: OrientationMap,
         "pc_bruker": np.atleast_2d(np.asarray(found.pc_bruker, np.float64)),
     }
     with new_node(maps, name, "orientation-map", attributes, datasets) as node:
-        phases = container(node, "phases")
-        for phase in found.phases:
-            values = asdict(phase)
-            lattice = {"lattice": values.pop("lattice")}
-            with new_node(phases, str(phase.phase_id), "phase", values, lattice):
-                pass
+        write_phases(node, found.phases)
     return str(node.attrs["sha256"])
 
 
