@@ -126,6 +126,17 @@ def test_reflectors_of_other_structures_are_those_that_the_space_group_allows():
         assert len(lengths) == len(families)  # no two of one direction
 
 
+def test_families_are_those_of_the_phases_own_axes():
+    monoclinic = families_of(parse_phase("m:14:5.1,5.2,5.3,99.2"))
+    assert (1, 1, 0) in monoclinic
+    assert (1, -1, 0) not in monoclinic  # the mirror makes it of (1, 1, 0)
+    rhombohedral = families_of(parse_phase("bi:166:4.74,4.74,4.74,57.2,57.2,57.2"))
+    hexagonal = families_of(parse_phase("bi:166:4.54,11.8"))
+    to_hexagonal = [[1, 0, 1], [-1, 1, 1], [0, -1, 1]]  # obverse setting
+    turned = [tuple(family) for family in (np.array(rhombohedral) @ to_hexagonal).tolist()]
+    assert directions(turned[:4]) == directions(hexagonal[:4])
+
+
 def test_reflectors_are_read_as_they_are_written():
     assert parse_families("111,200,-1 1 0") == ((1, 1, 1), (2, 0, 0), (-1, 1, 0))
     assert parse_families("{10-10}{0002}") == ((1, 0, 0), (0, 0, 2))

@@ -170,45 +170,73 @@ def families_of(phase: Phase) -> Families:
 
 def _widest(phase: Phase) -> Families:
     """The allowed families of the largest spacings, one of each set of parallel planes."""
-    from diffsims.crystallography import ReciprocalLatticeVector
-
-    vectors = ReciprocalLatticeVector.from_highest_hkl(
-        orix_phase_of(phase, laue=True), [_LARGEST_INDEX] * 3
-    )
-    vectors = vectors[_reflecting(phase, vectors.hkl)]
-    vectors = vectors.unique(use_symmetry=True)
-    order = np.argsort(-vectors.dspacing, kind="stable")
+    side = np.arange(-_LARGEST_INDEX, _LARGEST_INDEX + 1)
+    hkl = np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
+    hkl = hkl[_reflecting(phase, hkl)]
+    spacing = _spacings(phase, hkl).round(9)
     chosen: list[tuple[int, int, int]] = []
-    directions: set[tuple[int, int, int]] = set()
+    met: set[tuple[int, int, int]] = set()
     planes = 0
-    for h, k, l in np.rint(vectors.hkl[order]).astype(int).tolist():  # noqa: E741
-        divisor = int(np.gcd.reduce([h, k, l]))
-        primitive = (h // divisor, k // divisor, l // divisor)
-        if primitive not in directions:
-            directions.add(primitive)
-            chosen.append((h, k, l))
-            alike = ReciprocalLatticeVector(vectors.phase, hkl=[[h, k, l]]).symmetrise()
-            planes += alike.size // 2
+    for place in np.lexsort((*(-hkl.T[::-1]), -spacing)):  # of one family the largest h, k, l first
+        h, k, l = hkl[place].tolist()  # noqa: E741
+        divisor = int(np.gcd.reduce(hkl[place]))
+        if (h // divisor, k // divisor, l // divisor) in met:
+            continue
+        family = _alike(phase, hkl[place] // divisor)
+        met |= family
+        chosen.append((h, k, l))
+        planes += len(family) // 2
         if planes >= _PLANES or len(chosen) == _FAMILIES:
             break
     return tuple(chosen)
+
+
+def _alike(phase: Phase, hkl: npt.NDArray) -> set[tuple[int, int, int]]:
+    """The indices that the Laue group makes of those of one plane."""
+    turned = np.concatenate([hkl @ rotation for rotation, _ in _operations(phase)])
+    turned = turned.reshape(-1, 3)
+    return {(h, k, l) for h, k, l in np.concatenate([turned, -turned]).tolist()}  # noqa: E741
+
+
+def _spacings(phase: Phase, hkl: npt.NDArray) -> npt.NDArray[np.float64]:
+    """(n,) distances in Å between the planes of (n, 3) indices, from the metric of the lattice."""
+    assert phase.lattice is not None
+    lengths = np.array(phase.lattice[:3])
+    bc, ca, ab = np.cos(np.deg2rad(phase.lattice[3:]))
+    cosines = np.array([[1.0, ab, ca], [ab, 1.0, bc], [ca, bc, 1.0]])
+    metric = np.linalg.inv(cosines * np.outer(lengths, lengths))
+    return np.einsum("ni,ij,nj->n", hkl, metric, hkl) ** -0.5
+
+
+def _operations(phase: Phase) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]]:
+    """Rotations and translations of the space group on the axes of the phase's lattice.
+
+    Rhombohedral groups have theirs on hexagonal axes; on rhombohedral ones they are the turns about
+    and, but for groups 146 and 148, the diagonals across the threefold axis, without translations.
+    """
+    assert phase.lattice is not None
+    if phase.space_group in _RHOMBOHEDRAL and abs(phase.lattice[5] - 120) > 1:
+        turn, across = np.eye(3, dtype=np.intp)[[1, 2, 0]], -np.eye(3, dtype=np.intp)[[1, 0, 2]]
+        turns = [turn, turn @ turn, turn @ turn @ turn]
+        if phase.space_group not in (146, 148):
+            turns += [across @ rotation for rotation in turns]
+        return [(rotation, np.zeros(3)) for rotation in turns]
+    from orix.crystal_map import Phase as OrixPhase
+
+    group = OrixPhase(space_group=phase.space_group).space_group
+    return [(np.rint(each.R).astype(np.intp), each.t) for each in group.symop_list]
 
 
 def _reflecting(phase: Phase, hkl: npt.NDArray) -> npt.NDArray[np.bool_]:
     """(n,) False where the space group extinguishes (n, 3) indices, and for 000.
 
     A reflection is extinct if an operation (R, t) of the group keeps it, h R = h, and turns its
-    phase, h t not being whole (International Tables A, 1.6.3). Indices on rhombohedral axes are not
-    those of the operations, and taken as they are.
+    phase, h t not being whole (International Tables A, 1.6.3).
     """
-    indices = np.rint(hkl).astype(int)
-    found = indices.any(axis=1)
-    assert phase.lattice is not None
-    if phase.space_group in _RHOMBOHEDRAL and abs(phase.lattice[5] - 120) > 1:
-        return found
-    for operation in orix_phase_of(phase).space_group.symop_list:
-        kept = (indices @ np.rint(operation.R).astype(int) == indices).all(axis=1)
-        turn = indices @ operation.t
+    found: npt.NDArray[np.bool_] = np.any(hkl, axis=1)
+    for rotation, translation in _operations(phase):
+        kept = (hkl @ rotation == hkl).all(axis=1)
+        turn = hkl @ translation
         found &= ~kept | (np.abs(turn - np.rint(turn)) < 1e-3)
     return found
 
@@ -242,14 +270,11 @@ def parse_families(text: str) -> Families:
     return tuple(families)
 
 
-def orix_phase_of(phase: Phase, *, laue: bool = False) -> Any:
-    """The phase as orix has it; with its Laue group in place of the space group if asked for."""
+def orix_phase_of(phase: Phase) -> Any:
+    """The phase as orix has it."""
     from diffpy.structure import Lattice, Structure
     from orix.crystal_map import Phase as OrixPhase
 
     assert phase.lattice is not None
     structure = Structure(lattice=Lattice(*phase.lattice))
-    full = OrixPhase(name=phase.name, space_group=phase.space_group, structure=structure)
-    if not laue:
-        return full
-    return OrixPhase(name=phase.name, point_group=full.point_group.laue, structure=structure)
+    return OrixPhase(name=phase.name, space_group=phase.space_group, structure=structure)
