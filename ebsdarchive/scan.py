@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -241,6 +242,15 @@ class Scan:
         return self.patterns.shape[0] * self.pattern_bytes
 
     def blocks(self, block_bytes: int = 16 << 20) -> Iterator[tuple[int, int, npt.NDArray]]:
-        """(start, stop, patterns) over the whole scan, in blocks of scan rows."""
-        for start, stop in self.grid.blocks(self.pattern_bytes, block_bytes):
-            yield start, stop, self.patterns.read(start, stop)
+        """(start, stop, patterns) over the whole scan, in blocks of scan rows.
+
+        The next block is read by a thread while the caller works on this one.
+        """
+        with ThreadPoolExecutor(1) as ahead:
+            coming: Future[npt.NDArray] | None = None
+            ranges = list(self.grid.blocks(self.pattern_bytes, block_bytes))
+            for (start, stop), following in zip(ranges, [*ranges[1:], None], strict=True):
+                patterns = coming.result() if coming else self.patterns.read(start, stop)
+                if following is not None:
+                    coming = ahead.submit(self.patterns.read, *following)
+                yield start, stop, patterns

@@ -23,7 +23,7 @@ from ebsdarchive.neural.soap import Soap
 __all__ = ["Rounding", "round_network"]
 
 POINTS = 2048  # that sensitivities are estimated from
-BLOCK = 256
+DERIVATIVES = 1 << 22  # that are held at a time
 RECOVERY_RATE, BATCH = 2e-4, 2048
 WEAKEST = 0.5  # squared images' steps of energy that an output has at least
 ATTEMPTS = 4
@@ -196,7 +196,9 @@ def _in_blocks(
     matrices: Sequence[Tensor], problem: _Problem, xy: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
     """`_jacobians` of all points, without holding the derivatives of more than a block."""
-    parts = [_jacobians(matrices, problem, part) for part in xy.split(BLOCK)]
+    each = len(problem.weight) * max(len(matrix) for matrix in matrices[:-1])
+    length = max(1, DERIVATIVES // each)
+    parts = [_jacobians(matrices, problem, part) for part in xy.split(length)]
     return (
         [torch.cat(layer) for layer in zip(*(part[0] for part in parts), strict=True)],
         [torch.cat(layer) for layer in zip(*(part[1] for part in parts), strict=True)],
