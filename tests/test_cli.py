@@ -141,7 +141,6 @@ def test_what_a_command_takes_its_verb_takes(name):
             "target_deviation": "target_deviation_deg",
             "coding_loss": "coding_loss_pct",
             "max_error": "max_error_counts",
-            "basis": "basis_from",
         }
     if name == "simulate":
         from ebsdarchive.simulation import simulate_scan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -11,12 +11,20 @@ import pytest
 
 import ebsdarchive
 from ebsdarchive.archive.file import open_archive
-from ebsdarchive.errors import ArgumentError, FitError, MissingLayerError
+from ebsdarchive.errors import (
+    ArgumentError,
+    FitError,
+    FormatError,
+    GeometryError,
+    MissingLayerError,
+)
 from ebsdarchive.neural.field import Field, FieldTensors
 from ebsdarchive.neural.residual import OFFSET, ResidualCodes, residual_step
 from ebsdarchive.neural.storage import read_field
 from ebsdarchive.scan import ArrayPatterns
-from ebsdarchive.verbs import fitting
+from ebsdarchive.simulation import simulate_scan
+from ebsdarchive.verbs import deviating
+from ebsdarchive.verbs.borrowing import dictionary_of
 from ebsdarchive.verbs.fitting import NeuralOptions
 
 QUICK = {"rank": 3, "width": 16, "time_s": 0.5, "device": "cpu"}
@@ -113,7 +121,7 @@ def test_a_borrowed_basis_serves_a_scan_of_the_same_kind(make_archive):
     first, second = make_archive(), make_archive(seed=1)
     ebsdarchive.fit(first, options=options(time_s=2.0))
     own = ebsdarchive.fit(second, options=options(time_s=2.0))
-    borrowed = ebsdarchive.fit(second, options=options(time_s=2.0, basis_from=str(first)))
+    borrowed = ebsdarchive.fit(second, options=options(time_s=2.0, basis=f"from:{first}"))
     assert borrowed.rank <= 3
     assert borrowed.mae_counts < 1.2 * own.mae_counts
 
@@ -122,7 +130,37 @@ def test_a_basis_of_other_patterns_is_refused(make_archive):
     other = make_archive(sy=9, sx=8)
     ebsdarchive.fit(other, options=options())
     with pytest.raises(FitError, match=r"basis patterns of \(11, 13\) pixels, found \(9, 8\)"):
-        ebsdarchive.fit(make_archive(), options=options(basis_from=str(other)))
+        ebsdarchive.fit(make_archive(), options=options(basis=f"from:{other}"))
+
+
+def test_patterns_of_a_master_pattern_span_those_of_its_crystal(tmp_path):
+    scan = simulate_scan((6, 9), (20, 24), grains=4, seed=3)
+    path = tmp_path / "ni.h5"
+    ebsdarchive.compress(scan, path, profile="none", neural=False)
+    own = ebsdarchive.fit(path, options=options(rank=16))
+    simulated = ebsdarchive.fit(path, options=options(rank=16, basis="master:Ni"))
+    assert simulated.mae_counts < 1.2 * own.mae_counts
+    assert simulated.mae_counts != own.mae_counts
+
+
+@pytest.mark.parametrize(
+    ("basis", "error", "told"),
+    [
+        ("other.h5", ArgumentError, r"from:ARCHIVE or master:FILE\[,PHASE\], found 'other.h5'"),
+        ("from:", ArgumentError, "expected from:ARCHIVE"),
+        ("master:nowhere.h5", FormatError, "nowhere.h5: expected a master pattern file"),
+    ],
+)
+def test_a_basis_that_cannot_be_had_is_named(make_archive, basis, error, told):
+    with pytest.raises(error, match=told):
+        ebsdarchive.fit(make_archive(), options=options(basis=basis))
+
+
+def test_patterns_are_simulated_only_where_the_detector_is_known(make_scan):
+    scan = make_scan()
+    scan = replace(scan, detector=replace(scan.detector, sample_tilt_deg=None))
+    with pytest.raises(GeometryError, match="expected a known projection centre and sample tilt"):
+        dictionary_of("master:Ni", scan, seed=0)
 
 
 def test_an_archive_without_a_field_cannot_be_begun_with(make_archive):
@@ -157,7 +195,7 @@ def indexer(monkeypatch):
 def test_a_target_deviation_takes_the_coarsest_coding_that_meets_it(make_archive, indexer):
     path = make_archive(ny=9, nx=10)
     loose = ebsdarchive.fit(path, options=options(time_s=1.0, target_deviation_deg=60.0))
-    assert fitting.LOSSES_PCT[0] == max(fitting.LOSSES_PCT)
+    assert deviating.LOSSES_PCT[0] == max(deviating.LOSSES_PCT)
     assert '"target_met": true' in open_archive(path).attributes("neural")["config"]
     tight = ebsdarchive.fit(path, options=options(time_s=1.0, target_deviation_deg=20.0))
     assert tight.mae_counts < loose.mae_counts

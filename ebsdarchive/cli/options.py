@@ -91,14 +91,6 @@ def _positive_or_auto(text: str) -> int | str:
     return int(text)
 
 
-def _from_archive(text: str) -> str:
-    kind, _, path = text.partition(":")
-    if kind != "from" or not path:
-        raise ValueError("from:ARCHIVE")
-    return path
-
-
-_basis_from = _Parsed("from:archive", _from_archive)
 pair = _Parsed("x,y", _two_numbers)
 triple = _Parsed("x,y,z", _three_numbers)
 vertices = _Parsed("x0,y0:x1,y1", _positions)
@@ -243,9 +235,9 @@ def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--basis",
-                type=_basis_from,
-                metavar="from:ARCHIVE",
-                help="Take the basis patterns of another archive instead of the scan's own.",
+                metavar="from:ARCHIVE|master:FILE[,PHASE]",
+                help="Take the basis of another archive, or of patterns simulated from a master "
+                "pattern (master:Ni: kikuchipy's), instead of the scan's own.",
             ),
             click.option(
                 "--seed", type=int, default=0, show_default=True, help="Of all random numbers."
@@ -277,7 +269,7 @@ def pick_neural_options(values: dict[str, Any]) -> Any:
         max_error_counts=values.pop("max_error"),
         target_deviation_deg=values.pop("target_deviation"),
         init_from=values.pop("init_from"),
-        basis_from=values.pop("basis"),
+        basis=values.pop("basis"),
         time_s=values.pop("time_s"),
         steps=values.pop("steps"),
         band_weight=values.pop("band_weight"),

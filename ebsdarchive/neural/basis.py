@@ -18,7 +18,7 @@ from ebsdarchive.errors import FitError
 from ebsdarchive.neural.pixels import mean_pattern, values_inside
 from ebsdarchive.neural.sample import Sample, noise_variance
 
-__all__ = ["Basis", "RankChoice", "choose_rank", "klt", "klt_of_sample"]
+__all__ = ["Basis", "Dictionary", "RankChoice", "choose_rank", "klt", "klt_of_sample"]
 
 EXACT_SIZE = 1024  # up to this size of the smaller side an exact eigendecomposition is as fast
 RANK_LIMIT = 512
@@ -26,6 +26,25 @@ SIGNAL_TO_NOISE = 0.1
 FOLLOWERS = 8
 MEDIAN_ERROR = 2.33  # standard error of a chi-squared median, relative, times sqrt(n)
 FULL = 1e6  # signal to noise of a component without noise
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """Patterns in whose span a basis is to be sought.
+
+    Parameters
+    ----------
+    patterns
+        (c, sy, sx) float32, in any scale, with or without a mean.
+    mask
+        (sy, sx) pixels where they are known, which are then those that are fitted; None for all.
+    source
+        Where they come from, for errors.
+    """
+
+    patterns: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.bool_] | None
+    source: str
 
 
 @dataclass(frozen=True)
@@ -109,15 +128,14 @@ def klt_of_sample(
     weights: npt.NDArray[np.float32],
     components: int,
     seed: int,
-    dictionary: npt.NDArray[np.float32] | None = None,
+    dictionary: Dictionary | None = None,
 ) -> Basis:
     """The first `components` (or all that there are, if fewer) of sqrt(w) (I - mean).
 
     Parameters
     ----------
     dictionary
-        (c, m) patterns at the pixels of `mask`, in any scale, of another scan for example: what
-        the components are to be sought in the span of.
+        What the components are to be sought in the span of.
     """
     mean = mean_pattern(sample)
     matrix = values_inside(sample.patterns, mask).astype(np.float32)
@@ -129,7 +147,8 @@ def klt_of_sample(
     if dictionary is None:
         vectors, coefficients = klt(matrix, components, seed)
     else:
-        rows = _orthonormal((dictionary * np.sqrt(weights)).T).T  # (c', m)
+        given = values_inside(dictionary.patterns, mask) * np.sqrt(weights)
+        rows = _orthonormal(given.T).T  # (c', m)
         turn, coefficients = klt(matrix @ rows.T, components, seed)
         vectors = turn @ rows
     variances = np.mean(coefficients.astype(np.float64) ** 2, axis=0)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ebsdarchive.errors import FitError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.neural import plan as planning
-from ebsdarchive.neural.basis import RANK_LIMIT, Basis, choose_rank, klt_of_sample
+from ebsdarchive.neural.basis import RANK_LIMIT, Basis, Dictionary, choose_rank, klt_of_sample
 from ebsdarchive.neural.coded import CodedField
 from ebsdarchive.neural.field import Field, FieldTensors
 from ebsdarchive.neural.journal import Journal, Progress
@@ -69,7 +69,7 @@ def fit_field(
     progress: Progress | None = None,
     checkpoint: Path | str | None = None,
     start: FieldTensors | None = None,
-    dictionary: FieldTensors | None = None,
+    dictionary: Dictionary | None = None,
 ) -> FitResult:
     """Fit a neural field to a scan (TF-INR, arXiv:2606.10352), in coefficient space, and code it.
 
@@ -85,7 +85,7 @@ def fit_field(
         A field of the same area (an earlier scan of it, say) whose sine layers training begins
         with; its width and depth are taken.
     dictionary
-        A field whose basis patterns span those of this one, instead of a KLT of the scan's own.
+        Patterns that span the basis, instead of a KLT of the scan's own.
 
     Raises
     ------
@@ -107,7 +107,7 @@ class _Fit:
         progress: Progress | None,
         checkpoint: Path | str | None,
         start: FieldTensors | None,
-        dictionary: FieldTensors | None,
+        dictionary: Dictionary | None,
     ) -> None:
         self.scan, self.options, self.dictionary = scan, options, dictionary
         self.journal = Journal(progress, seed=options.seed)
@@ -217,7 +217,7 @@ class _Fit:
         limit = min(RANK_LIMIT, coefficient_limit(n))
         rank = self.options.rank
         if self.dictionary is not None:
-            most, given = rank - 1 if isinstance(rank, int) else limit, self.dictionary.basis
+            most, given = rank - 1 if isinstance(rank, int) else limit, self.dictionary
             return klt_of_sample(sample, mask, weights, most, self.options.seed, given)
         if isinstance(rank, int):
             if rank - 1 > coefficient_limit(n):
@@ -233,16 +233,16 @@ class _Fit:
         return basis
 
     def _mask(self, sample: Sample) -> npt.NDArray[np.bool_]:
-        """The pixels to fit: those of the dictionary, where there is one."""
-        if self.dictionary is None:
-            return detector_mask(sample, self.options.mask)
-        mask, shape = self.dictionary.mask, sample.patterns.shape[1:]
-        if mask.shape != shape:
+        """The pixels to fit: those that the dictionary knows, where there is one."""
+        given, shape = self.dictionary, sample.patterns.shape[1:]
+        if given is not None and given.patterns.shape[1:] != shape:
             raise FitError(
-                f"basis: expected basis patterns of {shape} pixels, found {mask.shape}; take "
-                f"them from a scan with the same detector settings"
+                f"{given.source}: expected basis patterns of {shape} pixels, found "
+                f"{given.patterns.shape[1:]}; take them from a scan with the same detector settings"
             )
-        return mask
+        if given is None or given.mask is None:
+            return detector_mask(sample, self.options.mask)
+        return given.mask
 
     def _plans(self, sample: Sample, basis: Basis) -> list[Plan]:
         """Rank, step and perhaps width for what was asked for; with other ranks behind the best

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import h5py
-import numpy as np
 
 from ebsdarchive.archive import provenance
 from ebsdarchive.archive.file import open_archive
@@ -19,13 +17,13 @@ from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.archive.nodes import stored_bytes
 from ebsdarchive.errors import ArgumentError, MissingLayerError
 from ebsdarchive.scan import Scan
+from ebsdarchive.verbs.borrowing import dictionary_of, field_of
+from ebsdarchive.verbs.deviating import within_deviation
 from ebsdarchive.verbs.progress import Progress, silent, stage
 
 __all__ = ["ERROR_MAP", "FitSummary", "NeuralOptions", "fit"]
 
 ERROR_MAP = "maps/neural_error"
-LOSSES_PCT = (60.0, 35.0, 20.0, 12.0, 7.0, 4.0, 2.0, 1.0)  # tried for a target deviation
-INDEXED_POINTS = 256
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,11 @@ class NeuralOptions:
     `method` is "tensor" (a small network times a basis of patterns) or "joint" (one network of all
     four coordinates: the paper's 4D-INR, for comparison). Besides, `max_error_counts` asks for a
     residual that keeps the error of every pixel at every measured point within this many counts; 0
-    makes the layer bit-exact. `init_from` and `basis_from` name archives: a field to begin with,
-    and one whose basis patterns to take. `target_deviation_deg` asks for the smallest field whose
-    patterns are indexed, by Hough transform and at a sample of points, with orientations that
-    deviate by no more than this on average from those of the raw patterns.
+    makes the layer bit-exact. `init_from` names an archive whose field to begin with. `basis` says
+    what to take the basis from instead of the scan itself: "from:ARCHIVE" another field's, or
+    "master:FILE[,PHASE]" patterns simulated from a master pattern. `target_deviation_deg` asks for
+    the smallest field whose patterns are indexed, by Hough transform and at a sample of points,
+    with orientations that deviate by no more than this on average from those of the raw patterns.
     """
 
     method: Literal["tensor", "joint"] = "tensor"
@@ -56,7 +55,7 @@ class NeuralOptions:
     max_error_counts: float | None = None
     target_deviation_deg: float | None = None
     init_from: str | None = None
-    basis_from: str | None = None
+    basis: str | None = None
 
     def recorded(self) -> dict[str, Any]:
         """As provenance keeps them."""
@@ -162,7 +161,7 @@ def _fit(scan: Scan, options: NeuralOptions, path: Path, progress: Progress) -> 
     if method not in ("tensor", "joint"):
         raise ArgumentError(f"method: expected tensor or joint, found {method!r}")
     max_error, deviation = chosen.pop("max_error_counts"), chosen.pop("target_deviation_deg")
-    begin, basis = chosen.pop("init_from"), chosen.pop("basis_from")
+    begin, basis = chosen.pop("init_from"), chosen.pop("basis")
     if max_error is not None:
         if not (math.isfinite(max_error) and max_error >= 0):
             raise ArgumentError(f"max error: expected 0 or more counts, found {max_error}")
@@ -178,7 +177,10 @@ def _fit(scan: Scan, options: NeuralOptions, path: Path, progress: Progress) -> 
                     f"or use the tensor method"
                 )
         return fit_joint(scan, FitOptions(**chosen), progress=progress, checkpoint=checkpoint)
-    others = {"start": _field_of(begin), "dictionary": _field_of(basis)}
+    others = {
+        "start": None if begin is None else field_of(begin),
+        "dictionary": None if basis is None else dictionary_of(basis, scan, options.seed),
+    }
 
     def fitted(**changed: Any) -> Any:
         return fit_field(
@@ -189,64 +191,7 @@ def _fit(scan: Scan, options: NeuralOptions, path: Path, progress: Progress) -> 
         return fitted()
     if options.target_mae_pct is not None or options.target_size_mb is not None:
         raise ArgumentError("target: expected one target, found a deviation and another one")
-    return _within_deviation(fitted, scan, deviation, progress)
-
-
-def _field_of(path: str | None) -> Any:
-    """The decoded field of another archive."""
-    if path is None:
-        return None
-    from ebsdarchive.neural.storage import read_tensor_field
-
-    if "neural" not in open_archive(path).layers:
-        raise MissingLayerError(f"{path}: expected a neural layer to take from, found none")
-    return read_tensor_field(path).tensors
-
-
-def _within_deviation(
-    fitted: Callable[..., Any], scan: Scan, deviation_deg: float, progress: Progress
-) -> Any:
-    """The coarsest of some codings whose orientations deviate little enough, by bisection."""
-    from ebsdarchive.analysis.indexing import compare_orientations, hough_index
-
-    if not (math.isfinite(deviation_deg) and deviation_deg > 0):
-        raise ArgumentError(
-            f"target deviation: expected more than 0 degrees, found {deviation_deg}"
-        )
-    n = scan.grid.size
-    points = np.unique(np.linspace(0, n - 1, min(n, INDEXED_POINTS)).round().astype(np.int64))
-    progress("indexing", 0, 1)
-    measured = np.concatenate([scan.patterns.read(int(i), int(i) + 1) for i in points])
-    background = scan.static_background
-    if background is None:
-        background = measured.mean(axis=0)
-    raw = hough_index(measured, scan, static_background=background)
-    found: dict[int, tuple[float, Any]] = {}
-
-    def deviation_at(rung: int) -> float:
-        result = fitted(coding_loss_pct=LOSSES_PCT[rung])
-        progress("indexing", 0, 1)
-        patterns = result.field(scan.grid).patterns(scan.grid.positions_at(points))
-        indexed = hough_index(patterns, scan, static_background=background)
-        mean = compare_orientations(raw.quaternions, indexed.quaternions, raw.point_group).mean_deg
-        found[rung] = mean, result
-        return mean
-
-    low, high = 0, len(LOSSES_PCT) - 1  # of the rungs from coarse to fine
-    while low < high:
-        middle = (low + high) // 2
-        if deviation_at(middle) <= deviation_deg:
-            high = middle
-        else:
-            low = middle + 1
-    if low not in found:
-        deviation_at(low)
-    mean, result = found[low]
-    result.log["deviation_deg"] = mean
-    result.log["target_met"] = mean <= deviation_deg
-    said = "" if mean <= deviation_deg else f"target of {deviation_deg:g} not met: "
-    result.log["notes"].append(f"{said}orientations deviate by {mean:.3g} degrees on average")
-    return result
+    return within_deviation(fitted, scan, deviation, progress)
 
 
 def _residual(result: Any, scan: Scan, options: NeuralOptions, progress: Progress) -> Any:
