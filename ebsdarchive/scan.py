@@ -181,6 +181,8 @@ class SourceFile:
         HDF5 sources only: path of the pattern dataset; all other nodes are kept by copy.
     companions
         Files beside `path` that belong to the scan (a settings file, a background image).
+    parts
+        Sources that are folders only: the files that make the scan, by their paths in it.
     """
 
     path: str | None
@@ -191,6 +193,7 @@ class SourceFile:
     metadata: dict[str, Any] = field(default_factory=dict)
     hdf5_patterns: str | None = None
     companions: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ebsdarchive.archive.nodes import (
     write_dataset,
 )
 from ebsdarchive.archive.source_copy import copy_source
-from ebsdarchive.archive.store import file_sha256, open_for_reading
+from ebsdarchive.archive.store import file_sha256, open_for_reading, parts_sha256
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Microscope, Orientations, Patterns, Phase, Scan, SourceFile
 
@@ -87,8 +87,7 @@ def write_source(archive: h5py.Group, source: SourceFile) -> None:
     if path is not None:
         attributes |= {
             "file_name": os.fsencode(path.name).decode("utf-8", "backslashreplace"),
-            "file_bytes": path.stat().st_size,
-            "file_sha256": file_sha256(path),
+            **_size_and_digest(path, source.parts),
         }
     datasets = {
         "metadata": json.dumps(source.metadata, ensure_ascii=False, sort_keys=True),
@@ -103,6 +102,16 @@ def write_source(archive: h5py.Group, source: SourceFile) -> None:
             for companion in source.companions:
                 content = np.frombuffer(Path(companion).read_bytes(), np.uint8)
                 write_dataset(files, Path(companion).name, content)
+
+
+def _size_and_digest(path: Path, parts: Sequence[str]) -> dict[str, Any]:
+    """Bytes and SHA-256 of a source; of a folder, of the files that make the scan."""
+    if not path.is_dir():
+        return {"file_bytes": path.stat().st_size, "file_sha256": file_sha256(path)}
+    return {
+        "file_bytes": sum((path / part).stat().st_size for part in parts),
+        "file_sha256": parts_sha256(path, parts),
+    }
 
 
 def _copy_hdf5(group: h5py.Group, path: Path, patterns: str) -> None:

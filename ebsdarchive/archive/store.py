@@ -12,7 +12,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -21,7 +21,7 @@ from ebsdarchive.archive.interrupts import interrupts_kept
 from ebsdarchive.archive.output import open_for_writing
 from ebsdarchive.errors import ArchiveError, EbsdArchiveError, OutputError
 
-__all__ = ["file_sha256", "open_for_reading", "open_for_writing", "replacing"]
+__all__ = ["file_sha256", "open_for_reading", "open_for_writing", "parts_sha256", "replacing"]
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _CLONE = 0x40049409  # Linux FICLONE: share the blocks of a file where the file system can
@@ -130,6 +130,18 @@ def file_sha256(path: str | os.PathLike[str], progress: Callable[[int], None] | 
             done += len(block)
             if progress is not None:
                 progress(done)
+    return sha.hexdigest()
+
+
+def parts_sha256(folder: str | os.PathLike[str], parts: Sequence[str]) -> str:
+    """SHA-256 of files in a folder: that of the lines that sha256sum writes of them.
+
+    `parts` are paths in the folder; lines stand in the order of their names as bytes.
+    """
+    sha = hashlib.sha256()
+    for part in sorted(parts, key=os.fsencode):
+        line = f"{file_sha256(os.path.join(folder, part))}  ".encode() + os.fsencode(part) + b"\n"
+        sha.update(line)
     return sha.hexdigest()
 
 

@@ -17,6 +17,10 @@ from ebsdarchive.cli.options import PathType, indexing_options, progress_bar
 @click.option(
     "--layer-b", metavar="NAME", help="Layer of B.  [default: neural where B is A, else raw]"
 )
+@click.option("--scan-a", metavar="NAME|N", help="Scan of A, a file with several.")
+@click.option("--scan-b", metavar="NAME|N", help="Scan of B, a file with several.")
+@click.option("--geometry-a", type=PathType, help="Map of A: an .ang, .ctf or .edaxh5 file.")
+@click.option("--geometry-b", type=PathType, help="Map of B: an .ang, .ctf or .edaxh5 file.")
 @indexing_options("bandpass")
 @click.option(
     "--points", type=click.IntRange(1), help="Compare only so many points, evenly spread."

@@ -15,12 +15,15 @@ from ebsdarchive.cli.options import (
     pick_neural_options,
     progress_bar,
     readable_bytes,
+    source_options,
 )
 
 
 @click.command("compress")
-@click.argument("scan", type=PathType)
-@click.option("-o", "--output", type=PathType, help="Archive to write.  [default: SCAN.archive.h5]")
+@click.argument("source", type=PathType)
+@click.option(
+    "-o", "--output", type=PathType, help="Archive to write.  [default: SOURCE.archive.h5]"
+)
 @click.option(
     "--profile",
     type=click.Choice(["auto", "archive", "fast", "compat", "none"]),
@@ -30,30 +33,27 @@ from ebsdarchive.cli.options import (
 )
 @click.option("--neural/--no-neural", default=True, show_default=True, help="Fit a neural layer.")
 @click.option("--drop-raw", is_flag=True, help="Keep the neural layer only. This loses data.")
-@click.option(
-    "--scan-index", type=click.IntRange(0), help="Number of the scan in its file, from 0."
-)
-@click.option("--dataset", metavar="NAME", help="Name of the scan in its file.")
+@source_options
 @click.option("--force", is_flag=True, help="Replace an existing archive.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 @neural_options
-def command(scan: str, as_json: bool, **values: Any) -> None:
-    """Make an archive of SCAN: lossless patterns, and a neural field of them.
+def command(source: str, as_json: bool, **values: Any) -> None:
+    """Make an archive of a scan in SOURCE: lossless patterns, and a neural field of them.
 
-    \b
-    Reads EDAX up1, up2 and h5; Oxford h5oina and ebsp; Bruker h5; NORDIF dat; EMsoft and
-    kikuchipy h5.
+    SOURCE is a vendor's file or a folder of images; `ebsdarchive formats` lists what is read.
 
     \b
     Examples:
       ebsdarchive compress scan.up2
+      ebsdarchive compress scan.up2 --geometry scan.ang
+      ebsdarchive compress images --index-pattern "x{x}_y{y}.tif"
       ebsdarchive compress scan.h5 -o small.h5 --rank 64 --time 120
     """
     from ebsdarchive import compress
 
     options = pick_neural_options(values)
     bar = progress_bar()
-    summary = compress(scan, options=options, progress=bar, **values)
+    summary = compress(source, options=options, progress=bar, **values)
     bar.end()
     if as_json:
         click.echo(json.dumps(_plain(summary)))

@@ -7,36 +7,88 @@ from typing import Any
 
 import click
 
-from ebsdarchive.cli.options import PathType, guarantee, readable_bytes
+from ebsdarchive.cli.options import PathType, guarantee, readable_bytes, source_options
 
 
 @click.command("info")
-@click.argument("archive", type=PathType)
+@click.argument("source", type=PathType)
+@source_options
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-def command(archive: str, as_json: bool) -> None:
-    """Say what ARCHIVE holds.
+def command(source: str, as_json: bool, **values: Any) -> None:
+    """Say what SOURCE holds: an archive, a vendor's file or a folder of images.
+
+    The scans of a vendor's file are listed with the numbers and names that --scan takes.
 
     \b
-    Example:
+    Examples:
       ebsdarchive info scan.archive.h5
+      ebsdarchive info project.h5oina --scan 2
     """
     from ebsdarchive import info
 
-    described = info(archive)
-    click.echo(json.dumps(described, indent=1) if as_json else "\n".join(_lines(described)))
+    described = info(source, **values)
+    if as_json:
+        click.echo(json.dumps(described, indent=1))
+    else:
+        lines = _lines(described) if "layers" in described else _source_lines(described)
+        click.echo("\n".join(lines))
+
+
+def _source_lines(described: dict[str, Any]) -> list[str]:
+    """The scans of a vendor's file."""
+    names = described["scan_names"]
+    found = described["scans"]
+    count = "1 scan" if len(names) == 1 else f"{len(names)} scans"
+    if len(found) < len(names):
+        count += f" ({', '.join(f'{i} {name}' for i, name in enumerate(names, 1))})"
+    lines = [f"{described['path']}: {count}"]
+    for scan in found:
+        number = names.index(scan["name"]) + 1 if scan["name"] in names else 1
+        lines.append(f"  {number} {scan['name']}")
+        if "error" in scan:
+            lines.append(f"    not readable: {scan['error']}")
+            continue
+        lines += [
+            f"    {line}"
+            for line in (
+                _patterns_line(scan),
+                _grid_line(scan["grid"]),
+                f"detector  {_listed(scan['detector'])}",
+                f"beam      {_listed(scan['microscope'])}",
+                f"phases    {', '.join(phase['name'] for phase in scan['phases']) or 'not known'}"
+                f"{', with orientations' if scan['has_orientations'] else ''}",
+                f"source    {scan['source']['format']}, read by {scan['source']['reader']}",
+            )
+        ]
+        if "lossy" in scan["source"]:
+            lines.append(f"    lossy     {scan['source']['lossy']}")
+    return lines
+
+
+def _patterns_line(scan: dict[str, Any]) -> str:
+    sy, sx = scan["pattern_shape"]
+    return (
+        f"scan      {scan['patterns']} patterns of {sy} x {sx} px, {scan['dtype']}, "
+        f"{readable_bytes(scan['nbytes'])}"
+    )
+
+
+def _grid_line(grid: dict[str, Any]) -> str:
+    steps = (f"{grid[k]:g}" if k in grid else "?" for k in ("step_x_um", "step_y_um"))
+    step = f"{' x '.join(steps)} um" if {"step_x_um", "step_y_um"} & set(grid) else "not known"
+    return (
+        f"grid      {grid['grid_type']}, {grid['n_columns']} columns x {grid['n_rows']} rows, "
+        f"step {step}"
+    )
 
 
 def _lines(described: dict[str, Any]) -> list[str]:
     scan, grid, source = described["scan"], described["grid"], described["source"]
-    sy, sx = scan["pattern_shape"]
-    step = f"{grid['step_x_um']:g} x {grid['step_y_um']:g} um" if _has_steps(grid) else "not known"
     lines = [
         f"{described['path']}: ebsdarchive format {described['format_version']}, "
         f"{readable_bytes(described['file_bytes'])}",
-        f"  scan      {scan['patterns']} patterns of {sy} x {sx} px, {scan['dtype']}, "
-        f"{readable_bytes(scan['nbytes'])}",
-        f"  grid      {grid['grid_type']}, {grid['n_columns']} columns x {grid['n_rows']} rows, "
-        f"step {step}",
+        f"  {_patterns_line(scan)}",
+        f"  {_grid_line(grid)}",
         f"  detector  {_listed(described['detector'])}",
         f"  beam      {_listed(described['microscope'])}",
         f"  phases    {', '.join(phase['name'] for phase in described['phases']) or 'not known'}",
@@ -64,10 +116,6 @@ def _lines(described: dict[str, Any]) -> list[str]:
     for activity in described["activities"]:
         lines.append(f"  {activity['started'][:19]}  {activity['command']}")
     return lines
-
-
-def _has_steps(grid: dict[str, Any]) -> bool:
-    return "step_x_um" in grid and "step_y_um" in grid
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "progress_bar",
     "readable_bytes",
     "region",
+    "source_options",
     "vertices",
 ]
 
@@ -141,6 +142,35 @@ def indexing_options(background: str) -> Callable[..., Any]:
         return function
 
     return add
+
+
+def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a source that is no archive."""
+    for option in reversed(
+        [
+            click.option(
+                "--scan",
+                metavar="NAME|N",
+                help="Scan of a file with several, by its name or its number from 1, as info lists "
+                "them.  [default: the first]",
+            ),
+            click.option(
+                "--geometry",
+                type=PathType,
+                metavar="FILE",
+                help="Map of the scan, an .ang, .ctf or .edaxh5 file, for grid, orientations and "
+                "what the source does not know.",
+            ),
+            click.option(
+                "--index-pattern",
+                metavar="TEXT",
+                help="Names in a folder of images: x{x}_y{y}.png for column and row, {n}.tif for a "
+                "running number, * for any text.",
+            ),
+        ]
+    ):
+        function = option(function)
+    return function
 
 
 def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:

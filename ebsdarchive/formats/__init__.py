@@ -1,6 +1,7 @@
 """Vendor files: a file comes in here and becomes a `Scan`, or patterns leave through a writer.
 
-One module per family of formats. `open_scan` picks the reader, `writer_for` the writer.
+One module per family of formats. `open_scan` picks the reader from the table in `readable`,
+`writers` has the table of what is written.
 """
 
 from __future__ import annotations
@@ -9,61 +10,98 @@ import os
 from pathlib import Path
 
 from ebsdarchive.errors import ArgumentError, FormatError
+from ebsdarchive.formats.readable import READABLE, Readable, module_of, readable_for
 from ebsdarchive.scan import Scan
 
-__all__ = ["READABLE", "open_scan"]
-
-READABLE = {
-    ".up1": "EDAX up1",
-    ".up2": "EDAX up2",
-    ".h5": "kikuchipy, EDAX, Bruker or EMsoft HDF5",
-    ".hdf5": "kikuchipy, EDAX, Bruker or EMsoft HDF5",
-    ".h5ebsd": "kikuchipy, EDAX or Bruker HDF5",
-    ".h5oina": "Oxford H5OINA",
-    ".ebsp": "Oxford ebsp",
-    ".dat": "NORDIF",
-}
+__all__ = ["READABLE", "Readable", "open_scan", "scan_names"]
 
 
 def open_scan(
-    path: str | os.PathLike[str], *, dataset: str | None = None, scan_index: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    scan: str | int | None = None,
+    geometry: str | os.PathLike[str] | None = None,
+    index_pattern: str | None = None,
 ) -> Scan:
-    """Open a vendor file; patterns stay in the file until they are read.
+    """Open a vendor file, or a folder; patterns stay in it until they are read.
 
     Parameters
     ----------
-    dataset, scan_index
-        HDF5 files with several scans: the scan's name, or its number counted from 0.
+    scan
+        Where a file holds several scans: the name of one, or its number from 1, as `scan_names`
+        lists them; by default the first.
+    geometry
+        An .ang, .ctf or .edaxh5 file of the same scan, which supplies grid, steps, orientations,
+        phases and what else it knows and the source does not.
+    index_pattern
+        Folders of images: how their names give the place, such as "x{x}_y{y}.png" or "{n}.tif".
 
     Raises
     ------
     FormatError
         If the file is missing, of no known format, damaged, or its header and data disagree.
+    GeometryError
+        If the geometry file is of other points than the source.
     """
+    file = _existing(path)
+    readable = readable_for(file)
+    module = module_of(readable)
+    name = _chosen(file, module.scan_names(file), scan) if scan is not None else None
+    if readable.name == "images":
+        opened: Scan = module.read(file, name, index_pattern)
+    elif index_pattern is not None:
+        raise ArgumentError(
+            f"{file}: expected a folder of images for an index pattern, found {readable.name}"
+        )
+    else:
+        opened = module.read(file, name)
+    if geometry is None:
+        return opened
+    from ebsdarchive.formats.geometry_files import with_geometry
+
+    return with_geometry(opened, _existing(geometry))
+
+
+def scan_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Names of the scans in a file, in the order of their numbers.
+
+    Raises
+    ------
+    FormatError
+        As `open_scan` does.
+    """
+    file = _existing(path)
+    names: tuple[str, ...] = module_of(readable_for(file)).scan_names(file)
+    return names
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    """The path of a file or folder that can be read and has content."""
     file = Path(path)
     if not file.exists():
         raise FormatError(f"{file}: expected a file, found none")
     if file.is_dir():
-        raise FormatError(f"{file}: expected a file, found a folder")
+        return file
     try:
         file.open("rb").close()
     except OSError as error:
         reason = "no permission" if isinstance(error, PermissionError) else error.strerror
         raise FormatError(f"{file}: expected a readable file, found {reason}") from error
-    extension = file.suffix.lower()
-    if extension not in READABLE:
-        raise FormatError(
-            f"{file}: expected a file that ends in {', '.join(READABLE)}, found "
-            f"{extension or 'no ending'}; export the scan from its software in one of these formats"
-        )
     if file.stat().st_size == 0:
-        raise FormatError(f"{file}: expected content of {READABLE[extension]}, found an empty file")
-    if extension in (".up1", ".up2"):
-        from ebsdarchive.formats.edax_up import read_up
+        raise FormatError(f"{file}: expected a scan, found an empty file; copy it again")
+    return file
 
-        if dataset is not None or scan_index is not None:
-            raise ArgumentError(f"{file}: expected no scan to be named, found one; it has one")
-        return read_up(file)
-    from ebsdarchive.formats.kikuchipy_readers import read_with_kikuchipy
 
-    return read_with_kikuchipy(file, dataset=dataset, scan_index=scan_index)
+def _chosen(path: Path, names: tuple[str, ...], scan: str | int) -> str | None:
+    """The name of a scan that is asked for by name or number; None in a file of one scan."""
+    if scan in names:
+        return str(scan)
+    number = int(scan) if isinstance(scan, int) or scan.isdigit() else None
+    if number is not None and 1 <= number <= len(names):
+        return names[number - 1]
+    if len(names) == 1:
+        raise ArgumentError(
+            f"{path}: expected no scan to be named, or {names[0]!r}, found {scan!r}; it has one"
+        )
+    listed = ", ".join(f"{i} {name}" for i, name in enumerate(names, 1))
+    raise ArgumentError(f"{path}: expected one of the scans {listed}; found {scan!r}")

@@ -1,7 +1,8 @@
 """EDAX up1 (8 bit) and up2 (16 bit): little-endian patterns behind a short header.
 
-kikuchipy reads these files too, but not their hexagonal grids, so reader and writer are our own.
-They hold no projection centre, tilt or phase; EDAX's software takes those from an .ang or .oh5.
+kikuchipy reads these files too, but neither version 0 nor hexagonal grids, so reader and writer
+are our own. They hold no projection centre, tilt or phase; EDAX's software takes those from an .ang
+or .oh5.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, FilePatterns, Scan, SourceFile
 
-__all__ = ["UpHeader", "read_header", "read_up", "write_up"]
+__all__ = ["UpHeader", "read", "read_header", "scan_names", "write_up"]
 
+_V0 = struct.Struct("<2I")  # width, height
 _V1 = struct.Struct("<4I")  # version, width, height, offset
 _V3 = struct.Struct("<4IBIIBdd")  # … extra patterns, columns, rows, hexagonal, step x, step y
 _DTYPES: dict[str, np.dtype] = {".up1": np.dtype("<u1"), ".up2": np.dtype("<u2")}
@@ -30,10 +32,11 @@ _DTYPES: dict[str, np.dtype] = {".up1": np.dtype("<u1"), ".up2": np.dtype("<u2")
 
 @dataclass(frozen=True)
 class UpHeader:
-    """The header of an up1 or up2 file; grid entries are None in version 1.
+    """The header of an up1 or up2 file; grid entries are None in versions 0 and 1.
 
-    Version 3 (4 and 5 share its layout): u32 version, width, height, data offset; u8 extra
-    patterns; u32 columns, rows; u8 hexagonal flag; f64 step x, step y in µm.
+    Version 0: u32 width, height. Version 1: u32 version, width, height, data offset. Version 3 (4
+    and 5 share its layout): as version 1, then u8 extra patterns; u32 columns, rows; u8 hexagonal
+    flag; f64 step x, step y in µm.
     """
 
     version: int
@@ -65,6 +68,11 @@ class UpHeader:
         )
 
 
+def scan_names(path: Path) -> tuple[str, ...]:
+    """The one scan of an up file, by the file's name."""
+    return (path.stem,)
+
+
 def read_header(path: Path) -> UpHeader:
     """Read the header; FormatError where it cannot be one."""
     with path.open("rb") as file:
@@ -74,9 +82,10 @@ def read_header(path: Path) -> UpHeader:
             f"{path}: expected an EDAX header of 16 bytes or more, found {len(content)}"
         )
     version, width, height, offset = _V1.unpack_from(content)
+    size = path.stat().st_size
     if version == 1:
         header = UpHeader(1, width, height, offset)
-    elif 3 <= version <= 5 and len(content) == _V3.size:
+    elif 3 <= version <= 5 and len(content) == _V3.size and _plausible(width, height):
         values = _V3.unpack(content)
         header = UpHeader(
             version=version,
@@ -90,13 +99,15 @@ def read_header(path: Path) -> UpHeader:
             step_x_um=values[8],
             step_y_um=values[9],
         )
+    elif _is_version_0(path, version, width, size):
+        return UpHeader(0, version, width, _V0.size)
+    elif version in (3, 4, 5):
+        header = UpHeader(1, width, height, offset)
     else:
         raise FormatError(
-            f"{path}: expected an EDAX up file of version 1, 3, 4 or 5, found version {version}"
+            f"{path}: expected an EDAX up file of version 0, 1, 3, 4 or 5, found version {version}"
         )
-    size = path.stat().st_size
-    plausible = 0 < width <= 1 << 15 and 0 < height <= 1 << 15 and len(header.pack()) <= offset
-    if not plausible or offset > size:
+    if not _plausible(width, height) or not len(header.pack()) <= offset <= size:
         raise FormatError(
             f"{path}: expected a header with patterns of at least 1 x 1 pixel, "
             f"found width {width}, height {height}, data offset {offset} in a file of {size} bytes"
@@ -104,11 +115,23 @@ def read_header(path: Path) -> UpHeader:
     return header
 
 
-def read_up(path: Path) -> Scan:
+def _plausible(width: int, height: int) -> bool:
+    return 0 < width <= 1 << 15 and 0 < height <= 1 << 15
+
+
+def _is_version_0(path: Path, width: int, height: int, size: int) -> bool:
+    """Whether a file is width, height, and whole patterns: version 0 has no number of its own."""
+    if not _plausible(width, height) or width <= 2:
+        return False
+    pattern_bytes = width * height * _DTYPES[path.suffix.lower()].itemsize
+    return size > _V0.size and (size - _V0.size) % pattern_bytes == 0
+
+
+def read(path: Path, scan: str | None = None) -> Scan:
     """Open an up1 or up2 file.
 
     The number of patterns follows from the file size; a header that contradicts it is an error. A
-    file of version 1 has no grid: its patterns become one row, with an unknown step. "Extra"
+    file of version 0 or 1 has no grid: its patterns become one row, with an unknown step. "Extra"
     patterns behind those of the grid are kept as the source's trailer.
     """
     header = read_header(path)

@@ -1,7 +1,8 @@
 """What the headers of vendors' HDF5 files say about detector and steps, and nothing more.
 
 kikuchipy fills in defaults for what a file does not say; here an entry that is missing stays
-unknown. Patterns and axes are left to `kikuchipy_readers`.
+unknown. Patterns are left to `hdf5_patterns`, orientations and
+phases to `hdf5_maps`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ class Flavour:
     radians
         Angles are in radians, and the detector's tilt is the second of three Euler angles, 90
         degrees less.
+    hexagonal
+        Entry whose text begins with "Hex" where the grid is hexagonal.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Flavour:
     pixel_size: str = ""
     binning: tuple[str, ...] = ()
     radians: bool = False
+    hexagonal: str = ""
 
 
 _HEADER = "EBSD/Header/"
@@ -100,6 +104,7 @@ FLAVOURS = {
         (_HEADER + "Sample Tilt",),
         _HEADER + "Camera Elevation Angle",
         _HEADER + "Camera Azimuthal Angle",
+        hexagonal=_HEADER + "Grid Type",
     ),
     "bruker nano": Flavour(
         "Bruker HDF5",
@@ -150,15 +155,19 @@ def read_header(path: Path, group: str, flavour: Flavour, patterns: str) -> tupl
         If patterns or projection centres are not as many, or as large, as the header says.
     """
     ny, nx, sy, sx = _size(path, group, flavour)
-    _require_shape(path, f"/{group}/{patterns}", (ny * nx, sy, sx))
     step_x, step_y = (known_step(_number(path, group, name)) for name in flavour.steps)
+    grid = Grid("square", nx, ny, step_x, step_y)
+    if flavour.hexagonal and _text(path, group, flavour.hexagonal).lower().startswith("hex"):
+        grid = replace(grid, kind="hexagonal", n_columns_even=_even(path, group, patterns, nx, ny))
+    grid = _own_grid(path, ny * nx) or grid
+    _require_shape(path, f"/{group}/{patterns}", (grid.size, sy, sx))
     tilt = _number(path, group, flavour.tilt)
     sample_tilt = _number(path, group, *flavour.sample_tilt)
     if flavour.radians:
         euler = _values(path, group, flavour.tilt)
         tilt = math.degrees(euler[1]) - 90 if euler is not None and len(euler) == 3 else None
         sample_tilt = None if sample_tilt is None else math.degrees(sample_tilt)
-    centres = _projection_centres(path, group, flavour, ny * nx)
+    centres = _projection_centres(path, group, flavour, grid.size)
     detector = Detector(
         shape=(sy, sx),
         pc_bruker=None if centres is None else pc_to_bruker(centres, flavour.convention, (sy, sx)),
@@ -171,7 +180,14 @@ def read_header(path: Path, group: str, flavour: Flavour, patterns: str) -> tupl
         pixel_size_um=_number(path, group, flavour.pixel_size),
         binning=_binning(path, group, flavour),
     )
-    return _own_grid(path, ny * nx) or Grid("square", nx, ny, step_x, step_y), detector
+    return grid, detector
+
+
+def _even(path: Path, group: str, patterns: str, nx: int, ny: int) -> int:
+    """Points in even rows of a hexagonal grid: one less than in odd rows, or as many."""
+    with open_for_reading(path) as file:
+        count = math.prod(file[group][patterns].shape[:-2])
+    return nx if count == nx * ny else nx - 1
 
 
 def _size(path: Path, group: str, flavour: Flavour) -> tuple[int, int, int, int]:
@@ -250,10 +266,21 @@ def bruker_order(path: Path, group: str) -> npt.NDArray[np.int64] | None:
 
 def _bruker_places(path: Path, group: str) -> tuple[npt.NDArray, npt.NDArray] | None:
     """Column and row of each pattern in the file, where it says."""
-    places = [_values(path, group, f"EBSD/SEM/{name}") for name in ("IX", "IY")]
-    if places[0] is None or places[1] is None:
-        return None
-    return places[0], places[1]
+    for folder in ("EBSD/SEM", "SEM"):
+        for names in (("IX", "IY"), ("SEM IX", "SEM IY")):
+            columns, rows = (_values(path, group, f"{folder}/{name}") for name in names)
+            if columns is None or rows is None:
+                continue
+            if folder == "EBSD/SEM" or len(columns) == len(rows) == _bruker_count(path, group):
+                return columns, rows
+    return None
+
+
+def _bruker_count(path: Path, group: str) -> int:
+    """Number of Bruker's patterns: "SEM" may hold places of something else."""
+    with open_for_reading(path) as file:
+        item = file[group].get(_DATA + "RawPatterns")
+        return 0 if item is None else len(item)
 
 
 def _projection_centres(
@@ -303,6 +330,12 @@ def _number(path: Path, group: str, *names: str) -> float | None:
     if not found or found[0].size == 0 or found[0].dtype.kind not in "iuf":
         return None
     return float(found[0][0]) if math.isfinite(found[0][0]) else None
+
+
+def _text(path: Path, group: str, name: str) -> str:
+    """A header entry of text, or nothing."""
+    values = _values(path, group, name)
+    return "" if values is None or not values.size else str(plain(values[0])).strip()
 
 
 def _values(path: Path, group: str, name: str) -> npt.NDArray | None:

@@ -62,6 +62,10 @@ def compare(
     *,
     layer_a: str | None = None,
     layer_b: str | None = None,
+    scan_a: str | int | None = None,
+    scan_b: str | int | None = None,
+    geometry_a: str | os.PathLike[str] | None = None,
+    geometry_b: str | os.PathLike[str] | None = None,
     background: str = "bandpass",
     phases: Sequence[str | Phase] = (),
     reflectors: Sequence[str] = (),
@@ -84,6 +88,9 @@ def compare(
         File for the maps of all figures: npz, or a picture (png, pdf, svg).
     layer_a, layer_b
         By default raw (neural where it is not kept) of A, and neural of B where B is A, else as A.
+    scan_a, scan_b, geometry_a, geometry_b
+        For vendors' files: which scan of several, and a file with its map; see
+        `ebsdarchive.formats.open_scan`.
     background
         "bandpass", "static" or "dynamic"; see `ebsdarchive.analysis.background.Correction`.
     phases, reflectors, pc
@@ -100,9 +107,15 @@ def compare(
     ArgumentError
         If A and B are one layer of one archive, or the projection centre or phases are not known.
     """
-    first = open_either(a, layer_a)
+    first = open_either(a, layer_a, scan=scan_a, geometry=geometry_a)
     same = b is None or (Path(b).exists() and os.path.samefile(a, b))
-    second = open_either(a if b is None else b, layer_b, "neural" if same else None)
+    second = open_either(
+        a if b is None else b,
+        layer_b,
+        "neural" if same else None,
+        scan=scan_b,
+        geometry=geometry_b,
+    )
     _require_comparable(first, second, same)
     suffix = "" if output is None else Path(output).suffix.lower()
     if output is not None:

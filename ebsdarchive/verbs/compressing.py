@@ -15,7 +15,7 @@ from ebsdarchive.archive.description import write_source
 from ebsdarchive.archive.making import new_archive
 from ebsdarchive.archive.raw import RawSummary, write_raw
 from ebsdarchive.archive.views import write_mean_map
-from ebsdarchive.errors import ArgumentError, FitError, FormatError, OutputError
+from ebsdarchive.errors import ArgumentError, FitError, OutputError
 from ebsdarchive.formats import open_scan
 from ebsdarchive.scan import Scan
 from ebsdarchive.verbs.fitting import FitSummary, NeuralOptions, add_field, fit_and_write
@@ -44,8 +44,9 @@ def compress(
     neural: bool = True,
     drop_raw: bool = False,
     options: NeuralOptions | None = None,
-    dataset: str | None = None,
-    scan_index: int | None = None,
+    scan: str | int | None = None,
+    geometry: str | os.PathLike[str] | None = None,
+    index_pattern: str | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> CompressSummary:
@@ -57,7 +58,7 @@ def compress(
     Parameters
     ----------
     source
-        A vendor's file, or a `Scan`.
+        A vendor's file, a folder of images, or a `Scan`.
     output
         The archive; by default the source's name with ``.archive.h5`` in place of its ending.
     profile
@@ -66,8 +67,9 @@ def compress(
         Whether to fit a neural layer, and whether to leave the raw patterns out.
     options
         Of the neural fit.
-    dataset, scan_index
-        Which scan of a file with several.
+    scan, geometry, index_pattern
+        Which scan of a file with several, a file with its map, and how the names of images give
+        their places; see `ebsdarchive.formats.open_scan`.
     force
         Replace an existing archive.
 
@@ -85,40 +87,44 @@ def compress(
     path = _output_path(source, output)
     if path.exists() and not force:
         raise OutputError(f"{path}: expected no such file, found one; use --force to replace it")
+    choice = {"scan": scan, "index_pattern": index_pattern}
     if isinstance(source, Scan):
-        scan = source
+        opened = source
     else:
-        require_other_file(path, source)
-        scan = open_scan(source, dataset=dataset, scan_index=scan_index)
+        require_other_file(path, source, *([geometry] if geometry is not None else []))
+        opened = open_scan(source, scan=scan, geometry=geometry, index_pattern=index_pattern)
+    if geometry is not None:
+        choice["geometry"] = Path(geometry).name
     activity = provenance.Activity(
         "compress",
         parameters={"profile": profile, "neural": neural, "drop_raw": drop_raw}
+        | {name: value for name, value in choice.items() if value is not None}
         | (options.recorded() if neural else {}),
         seed=options.seed if neural else None,
     )
     raw = fitted = None
-    with new_archive(path, scan, force=force, progress=stage(progress, "reading back")) as file:
+    with new_archive(path, opened, force=force, progress=stage(progress, "reading back")) as file:
         archive = file["archive"]
         progress("reading source", 0, 1)
-        write_source(archive, scan.source)
-        _record_source(activity, archive, scan)
+        write_source(archive, opened.source)
+        _record_source(activity, archive, opened)
         if drop_raw:
-            sha256, means = _survey(scan, stage(progress, "reading source"))
-            fitted = fit_and_write(archive, scan, sha256, options, path, activity, progress)
+            sha256, means = _survey(opened, stage(progress, "reading source"))
+            fitted = fit_and_write(archive, opened, sha256, options, path, activity, progress)
         else:
             raw = write_raw(
-                archive, "raw", scan.patterns, scan.grid, profile, stage(progress, "raw layer")
+                archive, "raw", opened.patterns, opened.grid, profile, stage(progress, "raw layer")
             )
             sha256, means = raw.sha256, raw.means
             activity.generated["raw"] = raw.sha256
-        write_mean_map(archive, scan.grid, means, sha256)
+        write_mean_map(archive, opened.grid, means, sha256)
         provenance.record(archive, activity)
     if neural and not drop_raw:
         try:
-            fitted = add_field(path, scan, options, activity, progress)
+            fitted = add_field(path, opened, options, activity, progress)
         except FitError as error:
             raise FitError(f"{error}; {path} holds the raw layer") from error
-    return CompressSummary(str(path), scan.nbytes, path.stat().st_size, raw, fitted)
+    return CompressSummary(str(path), opened.nbytes, path.stat().st_size, raw, fitted)
 
 
 def _output_path(
@@ -129,7 +135,8 @@ def _output_path(
     elif isinstance(source, Scan):
         raise ArgumentError("compress: expected an output for a scan in memory, found none")
     elif Path(source).is_dir():
-        raise FormatError(f"{Path(source)}: expected a file, found a folder")
+        folder = Path(source).resolve()
+        path = folder.with_name(folder.name.removesuffix(".zarr") + ".archive.h5")
     else:
         path = Path(source).with_suffix(".archive.h5")
     if path.suffix.lower() not in (".h5", ".hdf5"):

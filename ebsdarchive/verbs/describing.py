@@ -1,25 +1,101 @@
-"""``info``: what is in an archive, as plain values for people and programs."""
+"""``info``: what is in an archive or a vendor's file, as plain values for people and programs."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ebsdarchive.archive.file import open_archive
 from ebsdarchive.archive.layers import layer_node
 from ebsdarchive.archive.nodes import attributes_of, stored_bytes
+from ebsdarchive.errors import EbsdArchiveError
+from ebsdarchive.formats import open_scan, scan_names
+from ebsdarchive.scan import Scan
+from ebsdarchive.verbs.opening import is_archive, require_no_choice
 
 __all__ = ["info"]
 
 
-def info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Describe an archive; values that the source did not give are absent.
+def info(
+    path: str | os.PathLike[str],
+    *,
+    scan: str | int | None = None,
+    geometry: str | os.PathLike[str] | None = None,
+    index_pattern: str | None = None,
+) -> dict[str, Any]:
+    """Describe an archive, or the scans of a vendor's file; what is not known is absent.
+
+    Parameters
+    ----------
+    scan, geometry, index_pattern
+        Of a vendor's file, see `ebsdarchive.formats.open_scan`; without `scan`, all are described.
+
+    Returns
+    -------
+    dict
+        Of an archive with `layers`, of a source with `scans`. Of several scans, one that cannot be
+        read has an `error` instead of its values.
 
     Raises
     ------
-    ArchiveError
-        If the file is no archive.
+    EbsdArchiveError
+        ArchiveError if an archive, FormatError if a source is not what it should be.
     """
+    file = Path(path)
+    if is_archive(file):
+        require_no_choice(file, scan, geometry, index_pattern)
+        return _describe_archive(file)
+    names = scan_names(file)
+    chosen: list[str | int | None] = [scan] if scan is not None or len(names) == 1 else [*names]
+    scans = []
+    for one in chosen:
+        try:
+            opened = open_scan(file, scan=one, geometry=geometry, index_pattern=index_pattern)
+            scans.append(_describe_scan(opened))
+        except EbsdArchiveError as error:
+            if len(chosen) == 1:
+                raise
+            scans.append({"name": one, "error": str(error)})
+    return {"path": str(file), "scan_names": list(names), "scans": scans}
+
+
+def _describe_scan(scan: Scan) -> dict[str, Any]:
+    """What a vendor's file says of a scan."""
+    n, sy, sx = scan.patterns.shape
+    detector = _known(asdict(scan.detector), "shape", "pc_bruker", "pc_original")
+    if scan.detector.pc_bruker is not None:
+        centres = np.atleast_2d(scan.detector.pc_bruker)
+        detector["pc_bruker_mean"] = centres.mean(axis=0).tolist()
+        detector["pc_count"] = len(centres)
+    grid = _known(asdict(scan.grid))
+    grid["grid_type"] = grid.pop("kind")
+    said = {"lossy": scan.source.metadata.get("lossy")}
+    described: dict[str, Any] = {
+        "name": scan.name,
+        "patterns": n,
+        "pattern_shape": [sy, sx],
+        "dtype": scan.patterns.dtype.name,
+        "nbytes": scan.nbytes,
+        "grid": grid,
+        "detector": detector,
+        "microscope": _known(asdict(scan.microscope)),
+        "phases": [_known(asdict(phase)) for phase in scan.phases],
+        "has_orientations": scan.orientations is not None,
+        "has_background": scan.static_background is not None,
+        "source": _known({"format": scan.source.format, "reader": scan.source.reader, **said}),
+    }
+    return described
+
+
+def _known(values: dict[str, Any], *without: str) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if v is not None and k not in without}
+
+
+def _describe_archive(path: Path) -> dict[str, Any]:
     archive = open_archive(path)
     grid = archive.grid
     sy, sx = archive.pattern_shape

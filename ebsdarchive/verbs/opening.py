@@ -39,7 +39,12 @@ class Opened:
 
 
 def open_either(
-    path: str | os.PathLike[str], layer: str | None = None, default: str | None = None
+    path: str | os.PathLike[str],
+    layer: str | None = None,
+    default: str | None = None,
+    *,
+    scan: str | int | None = None,
+    geometry: str | os.PathLike[str] | None = None,
 ) -> Opened:
     """Open an archive's layer, or a vendor's file.
 
@@ -49,16 +54,28 @@ def open_either(
         Of an archive; a vendor's file has none.
     default
         Layer to take where none is named and the archive holds it; else its first.
+    scan, geometry
+        Of a vendor's file; see `ebsdarchive.formats.open_scan`. An archive has neither.
     """
     file = Path(path)
     if not is_archive(file):
         if layer is not None:
             raise ArgumentError(f"{file}: expected an archive to name a layer of, found a scan")
-        return Opened(open_scan(file), None, None)
+        return Opened(open_scan(file, scan=scan, geometry=geometry), None, None)
+    require_no_choice(file, scan, geometry)
     archive = open_archive(file)
     name = layer or (default if default in archive.layers else archive.pattern_layers[0])
     assert name is not None
     return Opened(archive.scan(name), archive, name)
+
+
+def require_no_choice(path: Path, *choice: object) -> None:
+    """Raise ArgumentError if an archive is opened as if it were a file of several scans."""
+    if any(value is not None for value in choice):
+        raise ArgumentError(
+            f"{path}: expected a vendor's file to choose a scan of, or to give a geometry or index "
+            f"pattern to, found an archive; it holds one scan, and its geometry"
+        )
 
 
 def is_archive(path: Path) -> bool:
