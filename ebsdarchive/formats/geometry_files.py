@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,12 @@ def _read_ang(path: Path) -> MapFile:
         _whole(path, said, "NCOLS_EVEN") if is_hexagonal else None,
     )
     orientations, phases = _map(path, grid, decimal_commas=False)
+    if len(phases) == 1:  # a single phase is 0 in the table and in orix's list, 1 in the header
+        number = int(_positive(said.get("Phase")) or 1)
+        phases = (replace(phases[0], phase_id=number),)
+        if orientations is not None:
+            ids = np.where(orientations.phase_id < 0, -1, number).astype(np.int32)
+            orientations = replace(orientations, phase_id=ids)
     centre = [_number(said.get(name)) for name in ("x-star", "y-star", "z-star")]
     is_known = all(value is not None for value in centre) and any(centre)
     return MapFile(
@@ -178,12 +185,7 @@ def _map(
         )
     x, y = (np.zeros(grid.size) if v is None else np.asarray(v, float) for v in (xmap.x, xmap.y))
     require_in_order(str(path), grid, x, y)
-    orientations, phases = from_crystal_map(xmap)
-    if orientations is not None and len(phases) == 1:  # EDAX: 0 in the table, 1 in the header
-        indexed = orientations.phase_id >= 0
-        ids = np.where(indexed, phases[0].phase_id, -1).astype(np.int32)
-        orientations = Orientations(orientations.quaternions, ids, orientations.properties)
-    return orientations, phases
+    return from_crystal_map(xmap)
 
 
 @contextmanager
