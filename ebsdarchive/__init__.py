@@ -23,7 +23,7 @@ _VERBS = {
     "info": "ebsdarchive.verbs.describing",
     "merge": "ebsdarchive.verbs.sharing",
     "open_archive": "ebsdarchive.archive.file",
-    "open_scan": "ebsdarchive.formats",
+    "open_scan": "ebsdarchive.exchange",
     "plot": "ebsdarchive.verbs.plotting",
     "query": "ebsdarchive.verbs.querying",
     "simulate": "ebsdarchive.verbs.simulating",

@@ -22,7 +22,7 @@ from ebsdarchive.analysis.grains import segment, sizes
 from ebsdarchive.analysis.polylines import trace
 from ebsdarchive.analysis.ridges import BandPatterns, Raster, smoothed_slopes
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.formats.outlines import Boundary, Grain, write_outlines
+from ebsdarchive.exchange.outlines import Boundary, Grain, write_outlines
 from ebsdarchive.geometry import Grid
 from ebsdarchive.neural.gradient import DiffractionGradient
 from ebsdarchive.verbs.segmenting import GRADIENT_MAP, GRAIN_MAP

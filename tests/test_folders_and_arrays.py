@@ -20,7 +20,7 @@ import ebsdarchive
 from ebsdarchive import open_scan
 from ebsdarchive.archive.file import open_archive
 from ebsdarchive.errors import ArgumentError, FormatError
-from ebsdarchive.formats import scan_names
+from ebsdarchive.exchange import scan_names
 from ebsdarchive.geometry import Grid
 
 WIDE = (PATTERNS.astype(np.uint16) * 257) ^ 3

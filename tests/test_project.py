@@ -32,7 +32,7 @@ ROOMS = (
     ("crystal_map",),
     ("codecs",),
     ("archive",),
-    ("formats",),
+    ("exchange",),
     ("neural",),
     ("analysis",),
     ("simulation",),

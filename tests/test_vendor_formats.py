@@ -35,7 +35,7 @@ from vendor_files import (
 import ebsdarchive
 from ebsdarchive import open_scan
 from ebsdarchive.errors import FormatError
-from ebsdarchive.formats import scan_names
+from ebsdarchive.exchange import scan_names
 from ebsdarchive.geometry import Grid
 
 WIDE = (PATTERNS.astype(np.uint16) * 257) ^ 3  # 16 bit, not a multiple of 8 bit counts

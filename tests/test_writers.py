@@ -16,9 +16,9 @@ import pytest
 import ebsdarchive
 from ebsdarchive import export, open_archive, open_scan, query
 from ebsdarchive.errors import ArgumentError, FormatError, GeometryError, OutputError
-from ebsdarchive.formats import writers
-from ebsdarchive.formats.edax_up import write_up
-from ebsdarchive.formats.quantise import Quantisation, choose_quantisation
+from ebsdarchive.exchange import writers
+from ebsdarchive.exchange.edax_up import write_up
+from ebsdarchive.exchange.quantise import Quantisation, choose_quantisation
 from ebsdarchive.geometry import Grid, pc_from_bruker
 from ebsdarchive.scan import Scan
 

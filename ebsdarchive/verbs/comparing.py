@@ -90,7 +90,7 @@ def compare(
         By default raw (neural where it is not kept) of A, and neural of B where B is A, else as A.
     scan_a, scan_b, geometry_a, geometry_b
         For vendors' files: which scan of several, and a file with its map; see
-        `ebsdarchive.formats.open_scan`.
+        `ebsdarchive.exchange.open_scan`.
     background
         "bandpass", "static" or "dynamic"; see `ebsdarchive.analysis.background.Correction`.
     phases, reflectors, pc

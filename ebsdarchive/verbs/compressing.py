@@ -16,7 +16,7 @@ from ebsdarchive.archive.making import new_archive
 from ebsdarchive.archive.raw import RawSummary, write_raw
 from ebsdarchive.archive.views import write_mean_map
 from ebsdarchive.errors import ArgumentError, FitError, OutputError
-from ebsdarchive.formats import open_scan
+from ebsdarchive.exchange import open_scan
 from ebsdarchive.scan import Scan
 from ebsdarchive.verbs.fitting import FitSummary, NeuralOptions, add_field, fit_and_write
 from ebsdarchive.verbs.progress import Progress, silent, stage
@@ -69,7 +69,7 @@ def compress(
         Of the neural fit.
     scan, geometry, index_pattern
         Which scan of a file with several, a file with its map, and how the names of images give
-        their places; see `ebsdarchive.formats.open_scan`.
+        their places; see `ebsdarchive.exchange.open_scan`.
     force
         Replace an existing archive.
 

@@ -174,7 +174,7 @@ def _write_triples(path: Path, archive: Any, scan: Any) -> None:
     from PIL import Image, ImageDraw, ImageFont
 
     from ebsdarchive.archive.store import replacing
-    from ebsdarchive.formats.picture import to_grey
+    from ebsdarchive.exchange.picture import to_grey
 
     along = np.linspace(0, 1, 6)[1:-1, None] * scan.grid.extent
     points = scan.grid.indices_of(along)

@@ -13,7 +13,7 @@ from ebsdarchive.archive.file import open_archive
 from ebsdarchive.archive.layers import layer_node
 from ebsdarchive.archive.nodes import attributes_of, stored_bytes
 from ebsdarchive.errors import EbsdArchiveError
-from ebsdarchive.formats import open_scan, scan_names
+from ebsdarchive.exchange import open_scan, scan_names
 from ebsdarchive.scan import Scan
 from ebsdarchive.verbs.opening import is_archive, require_no_choice
 
@@ -32,7 +32,7 @@ def info(
     Parameters
     ----------
     scan, geometry, index_pattern
-        Of a vendor's file, see `ebsdarchive.formats.open_scan`; without `scan`, all are described.
+        Of a vendor's file, see `ebsdarchive.exchange.open_scan`; without `scan`, all are described.
 
     Returns
     -------

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.formats.writers import Written, write_patterns
+from ebsdarchive.exchange.writers import Written, write_patterns
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Orientations, Patterns, Scan
 from ebsdarchive.verbs.progress import Progress, silent, stage

@@ -9,7 +9,7 @@ import h5py
 
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.formats import open_scan
+from ebsdarchive.exchange import open_scan
 from ebsdarchive.scan import Scan
 
 __all__ = ["Opened", "open_either"]
@@ -55,7 +55,7 @@ def open_either(
     default
         Layer to take where none is named and the archive holds it; else its first.
     scan, geometry
-        Of a vendor's file; see `ebsdarchive.formats.open_scan`. An archive has neither.
+        Of a vendor's file; see `ebsdarchive.exchange.open_scan`. An archive has neither.
     """
     file = Path(path)
     if not is_archive(file):

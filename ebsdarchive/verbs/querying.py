@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.errors import ArgumentError, GeometryError
-from ebsdarchive.formats.writers import Written, write_patterns
+from ebsdarchive.exchange.writers import Written, write_patterns
 from ebsdarchive.geometry import Grid, grid_positions, path_positions
 from ebsdarchive.scan import Patterns
 from ebsdarchive.verbs.exporting import layer_range, origin_of, select

@@ -15,7 +15,7 @@ from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.layers import write_map
 from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
-from ebsdarchive.formats.outlines import outline_format, write_outlines
+from ebsdarchive.exchange.outlines import outline_format, write_outlines
 from ebsdarchive.verbs.progress import Progress, silent, stage
 from ebsdarchive.verbs.targets import require_other_file
 

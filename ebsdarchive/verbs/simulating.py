@@ -10,7 +10,7 @@ import numpy as np
 
 from ebsdarchive.archive.store import replacing
 from ebsdarchive.errors import OutputError
-from ebsdarchive.formats.writers import Written, write_patterns
+from ebsdarchive.exchange.writers import Written, write_patterns
 from ebsdarchive.simulation import simulate_scan
 from ebsdarchive.verbs.progress import Progress, silent, stage
 

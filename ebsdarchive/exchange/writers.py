@@ -19,7 +19,7 @@ from ebsdarchive import __version__
 from ebsdarchive.archive.store import open_for_writing, replacing
 from ebsdarchive.archive.views import write_kikuchipy_layout
 from ebsdarchive.errors import OutputError
-from ebsdarchive.formats.quantise import Quantisation, choose_quantisation, range_of
+from ebsdarchive.exchange.quantise import Quantisation, choose_quantisation, range_of
 from ebsdarchive.geometry import pc_from_bruker
 from ebsdarchive.scan import Scan
 
@@ -161,7 +161,7 @@ class _Job:
 
 
 def _write_up(job: _Job) -> None:
-    from ebsdarchive.formats.edax_up import write_up
+    from ebsdarchive.exchange.edax_up import write_up
 
     write_up(job.path, job.blocks, job.scan.grid, job.scan.detector.shape, job.dtype)
 
@@ -229,7 +229,7 @@ def _write_tif(job: _Job) -> None:
 
 
 def _write_png(job: _Job) -> None:
-    from ebsdarchive.formats.picture import pattern_sheet
+    from ebsdarchive.exchange.picture import pattern_sheet
 
     sheet = pattern_sheet(
         job.stack(),

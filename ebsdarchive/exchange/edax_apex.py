@@ -17,9 +17,9 @@ import numpy as np
 from ebsdarchive.archive.conformity import plain
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.errors import EbsdArchiveError, FormatError
-from ebsdarchive.formats import edax_up
-from ebsdarchive.formats.joining import MapFile, joined
-from ebsdarchive.formats.source_text import sound, utf8
+from ebsdarchive.exchange import edax_up
+from ebsdarchive.exchange.joining import MapFile, joined
+from ebsdarchive.exchange.source_text import sound, utf8
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Orientations, Phase, Scan
 

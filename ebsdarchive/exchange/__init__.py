@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from ebsdarchive.errors import ArgumentError, FormatError
-from ebsdarchive.formats.readable import READABLE, Readable, module_of, readable_for
+from ebsdarchive.exchange.readable import READABLE, Readable, module_of, readable_for
 from ebsdarchive.scan import Scan
 
 __all__ = ["READABLE", "Readable", "open_scan", "scan_names"]
@@ -57,7 +57,7 @@ def open_scan(
         opened = module.read(file, name)
     if geometry is None:
         return opened
-    from ebsdarchive.formats.geometry_files import with_geometry
+    from ebsdarchive.exchange.geometry_files import with_geometry
 
     return with_geometry(opened, _existing(geometry))
 

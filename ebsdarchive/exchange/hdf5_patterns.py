@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.codecs.lossless import require_filters
 from ebsdarchive.errors import ArchiveError, FormatError
-from ebsdarchive.formats.source_text import first_line
+from ebsdarchive.exchange.source_text import first_line
 
 __all__ = ["Hdf5Patterns"]
 

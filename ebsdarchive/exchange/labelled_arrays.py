@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ebsdarchive import __version__
 from ebsdarchive.errors import FormatError
-from ebsdarchive.formats.source_text import json_values, sound
+from ebsdarchive.exchange.source_text import json_values, sound
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Scan, SourceFile
 

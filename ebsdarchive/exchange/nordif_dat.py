@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ebsdarchive.errors import FormatError
-from ebsdarchive.formats.hdf5_flavours import known_step
-from ebsdarchive.formats.kikuchipy_readers import loaded, microscope_of, reader_name
-from ebsdarchive.formats.source_text import json_values, sound
+from ebsdarchive.exchange.hdf5_flavours import known_step
+from ebsdarchive.exchange.kikuchipy_readers import loaded, microscope_of, reader_name
+from ebsdarchive.exchange.source_text import json_values, sound
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, FilePatterns, Scan, SourceFile
 

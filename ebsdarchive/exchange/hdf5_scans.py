@@ -18,7 +18,7 @@ from ebsdarchive import __version__
 from ebsdarchive.archive.conformity import plain
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.errors import FormatError
-from ebsdarchive.formats.hdf5_flavours import (
+from ebsdarchive.exchange.hdf5_flavours import (
     EMSOFT_PATTERNS,
     FLAVOURS,
     Flavour,
@@ -27,15 +27,15 @@ from ebsdarchive.formats.hdf5_flavours import (
     read_header,
     require_emsoft_size,
 )
-from ebsdarchive.formats.hdf5_maps import read_maps
-from ebsdarchive.formats.hdf5_patterns import Hdf5Patterns
-from ebsdarchive.formats.kikuchipy_readers import (
+from ebsdarchive.exchange.hdf5_maps import read_maps
+from ebsdarchive.exchange.hdf5_patterns import Hdf5Patterns
+from ebsdarchive.exchange.kikuchipy_readers import (
     crystal_map_of,
     loaded,
     microscope_of,
     reader_name,
 )
-from ebsdarchive.formats.source_text import json_values, sound
+from ebsdarchive.exchange.source_text import json_values, sound
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Microscope, Scan, SourceFile
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from ebsdarchive.crystal_map import from_crystal_map
 from ebsdarchive.errors import FormatError
-from ebsdarchive.formats.joining import MapFile, joined, require_in_order
-from ebsdarchive.formats.source_text import first_line, sound
+from ebsdarchive.exchange.joining import MapFile, joined, require_in_order
+from ebsdarchive.exchange.source_text import first_line, sound
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Microscope, Orientations, Phase, Scan
 
@@ -48,7 +48,7 @@ def with_geometry(scan: Scan, path: Path) -> Scan:
         )
     with sound(path):
         if ending == ".edaxh5":
-            from ebsdarchive.formats.edax_apex import map_for
+            from ebsdarchive.exchange.edax_apex import map_for
 
             return joined(scan, map_for(path, scan.grid))
         known = _read_ang(path) if ending == ".ang" else _read_ctf(path)

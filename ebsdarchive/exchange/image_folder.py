@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ebsdarchive import __version__
 from ebsdarchive.errors import ArgumentError, FormatError
-from ebsdarchive.formats.source_text import first_line
+from ebsdarchive.exchange.source_text import first_line
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Scan, SourceFile
 

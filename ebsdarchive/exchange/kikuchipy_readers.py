@@ -17,7 +17,7 @@ import numpy as np
 
 from ebsdarchive.crystal_map import from_crystal_map
 from ebsdarchive.errors import FormatError
-from ebsdarchive.formats.source_text import first_line, utf8
+from ebsdarchive.exchange.source_text import first_line, utf8
 from ebsdarchive.scan import Microscope, Orientations, Phase
 
 __all__ = ["crystal_map_of", "loaded", "microscope_of", "reader_name"]

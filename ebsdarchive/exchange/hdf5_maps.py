@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ebsdarchive.archive.conformity import plain
 from ebsdarchive.archive.store import open_for_reading
-from ebsdarchive.formats.source_text import utf8
+from ebsdarchive.exchange.source_text import utf8
 from ebsdarchive.scan import Orientations, Phase
 
 __all__ = ["MAPS", "read_maps"]

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from ebsdarchive import __version__
 from ebsdarchive.errors import FormatError, GeometryError
-from ebsdarchive.formats.source_text import sound
+from ebsdarchive.exchange.source_text import sound
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Scan, SourceFile
 
