@@ -19,6 +19,7 @@ _VERBS = {
     "export": "ebsdarchive.verbs.exporting",
     "extract": "ebsdarchive.verbs.sharing",
     "fit": "ebsdarchive.verbs.fitting",
+    "formats": "ebsdarchive.verbs.listing",
     "index": "ebsdarchive.verbs.indexing",
     "info": "ebsdarchive.verbs.describing",
     "merge": "ebsdarchive.verbs.sharing",

@@ -10,6 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from orix.quaternion import Rotation
 from vendor_files import (
     CENTRES,
@@ -202,6 +204,17 @@ def test_processed_and_unprocessed_patterns_of_oxford_are_two_scans(tmp_path):
         scan.patterns.read(3, 5)
 
 
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_every_version_of_h5oina_is_read(version, tmp_path):
+    mode = {"Camera Mode": None, "Camera Binning Mode": b"Speed 2 (156x128 px)"}
+    changes = {"Format Version": f"{version}.0".encode(), **(mode if version < 7 else {})}
+    scan = open_scan(write_flavour(tmp_path, "oxford", **changes))
+    np.testing.assert_array_equal(all_patterns(scan), PATTERNS)
+    assert scan.grid == Grid("square", NX, NY, 0.75, 0.5)
+    np.testing.assert_array_equal(scan.detector.pc_original, CENTRES.astype(np.float64))
+    assert scan.detector.binning == (8 if version < 7 else 2)
+
+
 # ---------------------------------------------------------------- Oxford ebsp
 
 
@@ -275,6 +288,23 @@ def test_a_compressed_pattern_among_others_is_an_error_when_it_is_read(tmp_path)
         scan.patterns.read(2, 5)
 
 
+@given(
+    number=st.sampled_from([-1, -2, -5, -6, 0, 17, 40]),
+    table=st.lists(st.integers(0, 200) | st.integers(-(2**63), 2**63 - 1), max_size=4),
+    body=st.binary(max_size=200),
+)
+def test_any_bytes_with_the_name_of_an_ebsp_file_are_read_or_refused(
+    tmp_path_factory, number, table, body
+):
+    path = tmp_path_factory.getbasetemp() / "any.ebsp"
+    path.write_bytes(struct.pack(f"<{1 + len(table)}q", number, *table) + body)
+    try:
+        patterns = all_patterns(open_scan(path))
+    except FormatError:
+        return
+    assert patterns.nbytes <= path.stat().st_size
+
+
 # ---------------------------------------------------------------- ThermoFisher
 
 
@@ -326,6 +356,23 @@ def test_a_pat_file_out_of_order_is_an_error_not_a_wrong_map(tmp_path):
     scan = open_scan(pat_file(tmp_path / "a.pat", WIDE, NX, places=places))
     with pytest.raises(FormatError, match="found pattern 4 out of order"):
         all_patterns(scan)
+
+
+@given(
+    numbers=st.lists(st.integers(0, 3) | st.integers(0, 2**32 - 1), min_size=5, max_size=5),
+    flags=st.tuples(st.integers(-1, 0), st.integers(0, 255), st.integers(-1, 0)),
+    body=st.binary(max_size=120),
+)
+def test_any_bytes_with_the_name_of_a_pat_file_are_read_or_refused(
+    tmp_path_factory, numbers, flags, body
+):
+    path = tmp_path_factory.getbasetemp() / "any.pat"
+    path.write_bytes(struct.pack("<5IhBh", *numbers, *flags) + body)
+    try:
+        patterns = all_patterns(open_scan(path))
+    except FormatError:
+        return
+    assert patterns.nbytes <= len(body)
 
 
 # ---------------------------------------------------------------- EDAX APEX

@@ -32,6 +32,7 @@ COMMANDS = (
     "merge",
     "upgrade",
     "info",
+    "formats",
     "verify",
     "validate",
     "simulate",

@@ -187,7 +187,7 @@ def _variables(path: Path) -> dict[str, _Variable]:
 def _read(path: Path, name: str, key: tuple[slice, ...]) -> npt.NDArray:
     """Part of an array; the file is opened for each read."""
     if path.is_dir():
-        return np.asarray(_zarr_arrays(path)[name][key])
+        return np.asarray(_zarr_arrays(_zarr_node(path))[name][key])
     with _netcdf(path) as dataset:
         return np.asarray(dataset.variables[name][key].values)
 
@@ -212,8 +212,8 @@ def _netcdf_variables(path: Path) -> dict[str, _Variable]:
         }
 
 
-def _zarr_arrays(path: Path) -> dict[str, Any]:
-    """The arrays of a Zarr folder by their paths; the name of a lone array is empty."""
+def _zarr_node(path: Path) -> Any:
+    """The root of a Zarr folder: an array or a group."""
     try:
         import zarr
     except ImportError as error:
@@ -221,19 +221,23 @@ def _zarr_arrays(path: Path) -> dict[str, Any]:
             f"{path}: expected the package zarr to read it, found none; install it with "
             f"pip install 'ebsdarchive[zarr]'"
         ) from error
-    node = zarr.open(str(path), mode="r")
-    if isinstance(node, zarr.Array):
+    return zarr.open(str(path), mode="r")
+
+
+def _zarr_arrays(node: Any) -> dict[str, Any]:
+    """The arrays below a root by their paths; the name of a lone array is empty."""
+    if hasattr(node, "shape"):
         return {"": node}
-    return {
-        name: item for name, item in node.members(max_depth=None) if isinstance(item, zarr.Array)
-    }
+    return {name: item for name, item in node.members(max_depth=None) if hasattr(item, "shape")}
 
 
 def _zarr_variables(path: Path) -> dict[str, _Variable]:
+    node = _zarr_node(path)
+    of_root = dict(node.attrs)
     found = {}
-    for name, item in sorted(_zarr_arrays(path).items()):
-        attributes = dict(item.attrs)
-        dims = attributes.get("_ARRAY_DIMENSIONS") or getattr(
+    for name, item in sorted(_zarr_arrays(node).items()):
+        attributes = {**of_root, **item.attrs}
+        dims = item.attrs.get("_ARRAY_DIMENSIONS") or getattr(
             item.metadata, "dimension_names", None
         )
         is_named = dims is not None and all(dim is not None for dim in dims)
@@ -248,7 +252,7 @@ def _zarr_variables(path: Path) -> dict[str, _Variable]:
 
 def _chunks_not_stored(path: Path, name: str) -> int:
     """Chunks that Zarr does not hold and reads as its fill value: black patterns, or lost ones."""
-    array = _zarr_arrays(path)[name]
+    array = _zarr_arrays(_zarr_node(path))[name]
     return int(array.nchunks - array.nchunks_initialized)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ebsdarchive.archive.file import open_archive
 from ebsdarchive.archive.layers import layer_node
 from ebsdarchive.archive.nodes import attributes_of, stored_bytes
-from ebsdarchive.errors import EbsdArchiveError
+from ebsdarchive.errors import EbsdArchiveError, FormatError, GeometryError
 from ebsdarchive.exchange import open_scan, scan_names
 from ebsdarchive.scan import Scan
 from ebsdarchive.verbs.opening import is_archive, require_no_choice
@@ -37,8 +37,8 @@ def info(
     Returns
     -------
     dict
-        Of an archive with `layers`, of a source with `scans`. Of several scans, one that cannot be
-        read has an `error` instead of its values.
+        Of an archive with `layers`, of a source with `scans`. Where only some scans can be read,
+        the others have an `error` instead of their values.
 
     Raises
     ------
@@ -51,15 +51,17 @@ def info(
         return _describe_archive(file)
     names = scan_names(file)
     chosen: list[str | int | None] = [scan] if scan is not None or len(names) == 1 else [*names]
-    scans = []
+    scans: list[dict[str, Any]] = []
+    faults: list[EbsdArchiveError] = []
     for one in chosen:
         try:
             opened = open_scan(file, scan=one, geometry=geometry, index_pattern=index_pattern)
             scans.append(_describe_scan(opened))
-        except EbsdArchiveError as error:
-            if len(chosen) == 1:
-                raise
+        except (FormatError, GeometryError) as error:
+            faults.append(error)
             scans.append({"name": one, "error": str(error)})
+    if len(faults) == len(scans):
+        raise faults[0]
     return {"path": str(file), "scan_names": list(names), "scans": scans}
 
 
