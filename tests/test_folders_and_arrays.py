@@ -74,6 +74,7 @@ def test_an_archive_of_a_folder_of_images_holds_their_exact_pixels(ending, patte
     "name",
     [
         "x{x}y{y}.png",
+        "m_x{x}_y{y}_t01.png",
         "a_Y{y}_X{x}.png",
         "scan2_r{y}_c{x}.png",
         "row{y}_col{x}_b.png",
@@ -287,6 +288,7 @@ def test_zarr_without_names_is_taken_as_rows_columns_and_pixels_and_says_so(tmp_
         path = tmp_path / f"a{values.ndim}.zarr"
         zarr.create_array(str(path), data=values, chunks=(1, *values.shape[1:]))
         scan = open_scan(path)
+        assert scan_names(path) == (path.stem,) == (scan.name,)
         assert scan.grid == grid
         np.testing.assert_array_equal(all_patterns(scan), WIDE)
         assert scan.source.metadata["dimensions_named"] is False

@@ -85,7 +85,7 @@ def test_info_lists_the_scans_of_a_vendors_file(tmp_path, run_cli):
     assert by_name["Grün"]["dtype"] == "uint16"
     text = run_cli("info", path).out
     for i, name in enumerate(described["scan_names"], 1):
-        assert f"  {i} {name}" in text
+        assert f"  {i}. {name}" in text
     assert "step 0.75 x 0.5 um" in text
     assert json.loads(run_cli("info", path, "--json").out) == described
     assert ebsdarchive.info(path, scan="Grün")["scans"] == [by_name["Grün"]]
@@ -135,6 +135,12 @@ def test_commands_take_scan_and_geometry_of_sources_and_refuse_them_for_archives
     assert (same.code, "all equal" in same.out) == (0, True), same.err
     other = run_cli("compare", path, tmp_path / "a.h5", "--scan-a", "Scan 1", "--no-index")
     assert (other.code, "all equal" in other.out) == (0, False), other.err
+    both = run_cli("compare", path, "--scan-a", "1", "--scan-b", "2", "--no-index")
+    assert (both.code, "all equal" in both.out) == (0, False), both.err
+    twice = run_cli("compare", path, "--scan-a", "1", "--scan-b", "1", "--no-index")
+    assert (twice.code, "--scan-a and --scan-b" in twice.err) == (2, True)
+    with pytest.raises(ArgumentError, match="found a scan in memory; give them to open_scan"):
+        ebsdarchive.compress(ebsdarchive.open_scan(path), tmp_path / "c.h5", scan=1)
     wrong = run_cli("compress", path, "--scan", "3", "--no-neural", "-o", tmp_path / "b.h5")
     assert wrong.code == 2
     assert "expected one of the scans 1 " in wrong.err

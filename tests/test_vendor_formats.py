@@ -398,6 +398,7 @@ def test_an_apex_map_is_joined_with_its_pattern_file(tmp_path):
     assert (phase.name, phase.space_group, phase.lattice[0]) == ("Nickel", None, 3.52)
     assert scan.source.metadata["geometry"]["version"] == "2.5.1001.0001"
     np.testing.assert_array_equal(all_patterns(open_scan(path, scan="OIM Map 2")), second)
+    assert [scan["name"] for scan in ebsdarchive.info(path)["scans"]] == ["OIM Map 1", "OIM Map 2"]
     ebsdarchive.compress(path, tmp_path / "a.h5", profile="compat", neural=False)
     with h5py.File(tmp_path / "a.h5") as file:
         kept = file["archive/source/files/project.edaxh5"][()].tobytes()

@@ -44,7 +44,7 @@ def _source_lines(described: dict[str, Any]) -> list[str]:
     lines = [f"{described['path']}: {count}"]
     for scan in found:
         number = names.index(scan["name"]) + 1 if scan["name"] in names else 1
-        lines.append(f"  {number} {scan['name']}")
+        lines.append(f"  {number}. {scan['name']}")
         if "error" in scan:
             lines.append(f"    not readable: {scan['error']}")
             continue
@@ -60,8 +60,11 @@ def _source_lines(described: dict[str, Any]) -> list[str]:
                 f"source    {scan['source']['format']}, read by {scan['source']['reader']}",
             )
         ]
-        if "lossy" in scan["source"]:
-            lines.append(f"    lossy     {scan['source']['lossy']}")
+        lines += [
+            f"    {title:<9} {scan['source'][key]}"
+            for key, title in (("geometry", "map"), ("index_pattern", "names"), ("lossy", "lossy"))
+            if key in scan["source"]
+        ]
     return lines
 
 

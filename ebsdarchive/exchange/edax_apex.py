@@ -8,6 +8,7 @@ indexed). The matrices are taken as orix does, from the sample's to the crystal'
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def read(path: Path, scan: str | None = None) -> Scan:
         maps = _maps(path)
         name = next(iter(maps)) if scan is None else scan
         known = _map_file(path, maps[name], name)
-        return joined(_patterns_of(path, name, known.grid), known)
+        return replace(joined(_patterns_of(path, name, known.grid), known), name=name)
 
 
 def map_for(path: Path, grid: Grid) -> MapFile:

@@ -32,13 +32,14 @@ class _Maps:
         One dataset (n, 3), or three (n,).
     degrees
         Whether angles are in degrees.
-    phase, offset
-        Phase of each point; its number plus `offset` is the name of the phase in `phases`, and
-        below 1 is not indexed.
+    phase, phases
+        Phase of each point, and the group whose members are named by its numbers.
     properties
         Names of other maps that are kept, by the name they get.
     lattice
         Six entries of a phase, or fewer that hold several numbers.
+    confidence
+        Map that is -1 where a point is not indexed; without one, the phase is 0 there.
     """
 
     euler: tuple[str, ...]
@@ -49,7 +50,6 @@ class _Maps:
     space_group: tuple[str, ...]
     lattice: tuple[str, ...]
     properties: dict[str, str]
-    offset: int = 0
     confidence: str = ""
     lattice_radians: bool = False
 
@@ -130,7 +130,7 @@ def read_maps(
             if values is not None:
                 properties[kept] = values
         confidence = _column(data, rule.confidence, n) if rule.confidence else None
-    ids = phase_id.astype(np.int32) + rule.offset
+    ids = phase_id.astype(np.int32)
     if vendor == "edax":  # a single phase is 0 in the map, 1 in the header; confidence -1: none
         if len(phases) == 1 and not ids.any():
             ids += phases[0].phase_id

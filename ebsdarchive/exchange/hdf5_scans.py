@@ -153,6 +153,8 @@ def _read(path: Path, place: _Place, name: str) -> Scan:
         tree = signal.original_metadata.as_dictionary()
         microscope = microscope_of(signal)
         reader = reader_name()
+    if patterns.is_signed:
+        tree = {**tree, "type_of_patterns": "int16, none negative"}
     usable = isinstance(background, np.ndarray) and background.shape == detector.shape
     return Scan(
         patterns=patterns,

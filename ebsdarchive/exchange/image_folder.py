@@ -31,11 +31,11 @@ _AS_STORED = ("L", "P", "I;16", "I;16B", "RGB", "RGBA")
 _USUAL = tuple(
     re.compile(text, re.IGNORECASE)
     for text in (
-        r"^(?P<before>.*?)x[_-]?(?P<x>\d+)[_-]?y[_-]?(?P<y>\d+)(?P<after>\D*)$",
-        r"^(?P<before>.*?)y[_-]?(?P<y>\d+)[_-]?x[_-]?(?P<x>\d+)(?P<after>\D*)$",
-        r"^(?P<before>.*?)r(?:ow)?[_-]?(?P<y>\d+)[_-]?c(?:ol(?:umn)?)?[_-]?(?P<x>\d+)(?P<after>\D*)$",
-        r"^(?P<before>.*?)-(?P<x>\d+)-(?P<y>\d+)(?P<after>)$",
-        r"^(?P<before>.*?)(?P<n>\d+)(?P<after>\D*)$",
+        r"^.*?x[_-]?(?P<x>\d+)[_-]?y[_-]?(?P<y>\d+)(?:\D.*)?$",
+        r"^.*?y[_-]?(?P<y>\d+)[_-]?x[_-]?(?P<x>\d+)(?:\D.*)?$",
+        r"^.*?r(?:ow)?[_-]?(?P<y>\d+)[_-]?c(?:ol(?:umn)?)?[_-]?(?P<x>\d+)(?:\D.*)?$",
+        r"^.*?-(?P<x>\d+)-(?P<y>\d+)$",
+        r"^.*?(?P<n>\d+)\D*$",
     )
 )
 

@@ -81,8 +81,8 @@ def read(path: Path, scan: str | None = None) -> Scan:
     with sound(path):
         variables = _variables(path)
         arrays = _pattern_arrays(path, variables)
-        name = scan if scan is not None else next(iter(arrays))
-        variable = arrays[name]
+        title = scan if scan is not None else next(iter(arrays))
+        name, variable = arrays[title]
         patterns = _NamedPatterns(path, name, variable)
         metadata = {
             "array": name,
@@ -103,13 +103,19 @@ def read(path: Path, scan: str | None = None) -> Scan:
                 metadata=metadata,
                 parts=_parts(path) if path.is_dir() else (),
             ),
-            name=name or path.stem,
+            name=title,
         )
 
 
-def _pattern_arrays(path: Path, variables: dict[str, _Variable]) -> dict[str, _Variable]:
-    """The arrays whose dimensions are those of patterns."""
-    found = {name: item for name, item in variables.items() if item.roles is not None}
+def _pattern_arrays(
+    path: Path, variables: dict[str, _Variable]
+) -> dict[str, tuple[str, _Variable]]:
+    """The arrays whose dimensions are those of patterns; a nameless one is called as its file."""
+    found = {
+        name or path.stem: (name, item)
+        for name, item in variables.items()
+        if item.roles is not None
+    }
     if not found:
         there = "; ".join(
             f"{name or 'an array'} ({', '.join(item.dims or ('unnamed',) * len(item.shape))})"

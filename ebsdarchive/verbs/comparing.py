@@ -149,10 +149,10 @@ def compare(
 
 def _require_comparable(first: Opened, second: Opened, same: bool) -> None:
     one, other = first.scan, second.scan
-    if same and first.layer == second.layer:
+    if same and (first.layer, one.name) == (second.layer, other.name):
         raise ArgumentError(
             f"compare: expected two layers, found {first.layer or 'one file'} twice; name them "
-            f"with --layer-a and --layer-b"
+            f"with --layer-a and --layer-b, or scans of a file with --scan-a and --scan-b"
         )
     shape = (one.grid.kind, one.grid.n_rows, one.grid.n_columns)
     found = (other.grid.kind, other.grid.n_rows, other.grid.n_columns)

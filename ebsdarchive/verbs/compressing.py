@@ -89,6 +89,11 @@ def compress(
         raise OutputError(f"{path}: expected no such file, found one; use --force to replace it")
     choice = {"scan": scan, "index_pattern": index_pattern}
     if isinstance(source, Scan):
+        if geometry is not None or any(value is not None for value in choice.values()):
+            raise ArgumentError(
+                "compress: expected a file to choose a scan of, or to give a geometry or index "
+                "pattern to, found a scan in memory; give them to open_scan"
+            )
         opened = source
     else:
         require_other_file(path, source, *([geometry] if geometry is not None else []))

@@ -75,7 +75,10 @@ def _describe_scan(scan: Scan) -> dict[str, Any]:
         detector["pc_count"] = len(centres)
     grid = _known(asdict(scan.grid))
     grid["grid_type"] = grid.pop("kind")
-    said = {"lossy": scan.source.metadata.get("lossy")}
+    metadata = scan.source.metadata
+    said = {name: metadata.get(name) for name in ("lossy", "index_pattern")}
+    if "geometry" in metadata:
+        said["geometry"] = f"{metadata['geometry']['format']} {metadata['geometry']['file']}"
     described: dict[str, Any] = {
         "name": scan.name,
         "patterns": n,
