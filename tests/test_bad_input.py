@@ -113,11 +113,11 @@ def test_what_is_no_scan_at_all_is_refused(sources, archive_path, refused, tmp_p
         tmp_path / "other.h5": "no manufacturer",
         tmp_path / "notes.txt": r"ends in \.up1, .*found \.txt",
         tmp_path / "none.up2": "expected a file, found none",
-        tmp_path: "expected a file, found a folder",
+        tmp_path: "expected a folder of images",
         archive_path: "found an ebsdarchive file; fit, query or export it as it is",
-        ".": "expected a file, found a folder",
-        "..": "expected a file, found a folder",
-        "": "expected a file, found a folder",
+        ".": "expected a folder of images",
+        "..": "expected a folder of images",
+        "": "expected a folder of images",
     }.items():
         refused(3, words, "compress", source)
 
@@ -256,7 +256,6 @@ def bad_archives(archive_path, tmp_path) -> dict[str, tuple[Path, int, str]]:
 
 
 COMMANDS_ON_ARCHIVES = {
-    "info": ("info", "{bad}"),
     "verify": ("verify", "{bad}", "--data"),
     "validate": ("validate", "{bad}"),
     "fit": ("fit", "{bad}", *FIT),
@@ -276,6 +275,13 @@ def test_every_command_refuses_what_is_no_archive_or_of_an_unknown_version(
     for path, code, words in bad_archives.values():
         names = {"bad": path, "good": archive_path, "out": tmp_path / "out"}
         last = refused(code, words, *(a.format(**names) for a in COMMANDS_ON_ARCHIVES[command]))
+        assert str(path) in last
+
+
+def test_info_refuses_what_is_neither_archive_nor_scan(bad_archives, refused):
+    of_scan = {"other": "no manufacturer", "folder": "expected a folder of images"}
+    for name, (path, code, words) in bad_archives.items():
+        last = refused(3 if code == 4 else code, of_scan.get(name, words), "info", path)
         assert str(path) in last
 
 
@@ -332,10 +338,12 @@ def _archive_once(make_scan: Any, make_archive: Any) -> Path:
         (2, "--seed", ("fit", "{a}", "--seed", "1.5")),
         (2, "is not one of 'auto', 'cpu', 'cuda'", ("fit", "{a}", "--device", "tpu")),
         (2, "is not one of 'auto', 'none'", ("fit", "{a}", "--mask", "disc")),
-        (2, "--scan-index", ("compress", "{h5}", "--scan-index", "-1")),
-        (3, "from 0 to 0, found 1", ("compress", "{h5}", "--scan-index", "1")),
-        (3, "expected a scan 'Map'", ("compress", "{h5}", "--dataset", "Map")),
-        (2, "no scan to be named", ("compress", "{up2}", "--dataset", "Map")),
+        (2, "or 'Scan 1', found '-1'", ("compress", "{h5}", "--scan", "-1")),
+        (2, "or 'Scan 1', found '2'", ("compress", "{h5}", "--scan", "2")),
+        (2, "no scan to be named", ("compress", "{up2}", "--scan", "Map")),
+        (3, "ends in .ang, .ctf", ("compress", "{up2}", "--geometry", "{h5}")),
+        (2, "folder of images for an index", ("compress", "{up2}", "--index-pattern", "{{n}}.png")),
+        (2, "found an archive; it holds one scan", ("info", "{a}", "--scan", "1")),
         (2, "two numbers x,y, found '1'", ("query", "{a}", "--point", "1", "-o", "{o}.h5")),
         (2, "two numbers x,y", ("query", "{a}", "--point", "1,b", "-o", "{o}.h5")),
         (2, "at least two positions", ("query", "{a}", "--path", "1,1", "-o", "{o}.h5")),
@@ -466,7 +474,7 @@ def test_files_that_may_not_be_read_and_folders_that_may_not_be_written_are_name
         path.chmod(mode)
     commands = [
         (3, "no permission", ("compress", locked)),
-        (4, "no permission", ("info", secret)),
+        (3, "no permission", ("info", secret)),
         (4, "no permission", ("verify", secret)),
         (9, "place that can be written", ("compress", source, "-o", shut / "a.h5", "--no-neural")),
         (9, "place that can be written", ("export", archive, "-o", shut / "a.up2")),

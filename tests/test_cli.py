@@ -117,7 +117,6 @@ def test_what_a_command_takes_its_verb_takes(name):
     called_otherwise = {
         "index": {"archive": "path"},
         "plot": {"archive": "path"},
-        "compress": {"scan": "source"},
         "fit": {"archive": "path"},
         "query": {"archive": "path"},
         "boundaries": {"archive": "path"},
@@ -125,7 +124,7 @@ def test_what_a_command_takes_its_verb_takes(name):
         "extract": {"archive": "path"},
         "merge": {"archive": "path"},
         "upgrade": {"archive": "path"},
-        "info": {"archive": "path"},
+        "info": {"source": "path"},
         "verify": {"archive": "path"},
         "validate": {"archive": "path"},
         "demo": {"scan": "source"},
@@ -312,7 +311,7 @@ def test_a_scan_is_chosen_by_number_or_name(run_cli, tmp_path):
     import kikuchipy
 
     two = Path(kikuchipy.data.__file__).parent / "kikuchipy_h5ebsd/patterns.h5"
-    for number, choice in enumerate((("--scan-index", "1"), ("--dataset", "Scan 2"))):
+    for number, choice in enumerate((("--scan", "2"), ("--scan", "Scan 2"))):
         archive = tmp_path / f"{number}.h5"
         assert run_cli("compress", two, "-o", archive, "--no-neural", *choice).code == 0
         assert ebsdarchive.info(archive)["scan"]["name"] == "Scan 2"
@@ -363,10 +362,10 @@ def test_the_demo_shows_the_main_job_on_a_scan_of_ones_own(source, run_cli, tmp_
     [
         (("info", "{archive}"), 0, ""),
         (("bogus",), 2, "expected one of compress, fit, .*found 'bogus'; see ebsdarchive -h"),
-        (("info",), 2, "info: Missing argument 'ARCHIVE'; see ebsdarchive info -h"),
+        (("info",), 2, "info: Missing argument 'SOURCE'; see ebsdarchive info -h"),
         (("query", "{archive}", "-o", "{out}.h5"), 2, "expected one of point, points, path"),
         (("compress", "{text}.up2"), 3, "expected an EDAX up file"),
-        (("info", "{text}.up2"), 4, "expected an HDF5 file, found something else"),
+        (("verify", "{text}.up2"), 4, "expected an HDF5 file, found something else"),
         (("info", "{future}"), 5, r"format version 9\.0 is not known here \(known: 1\.0, 1\.1\)"),
         (("verify", "{damaged}", "--data"), 6, r"expected a sound archive, found \d+ faults"),
         (("export", "{archive}", "-o", "{out}.up2", "--layer", "neural"), 7, "a layer 'neural'"),
@@ -519,7 +518,7 @@ def test_an_error_begins_a_line_of_its_own_on_a_terminal(monkeypatch, tmp_path):
     with pytest.raises(SystemExit) as stop:
         main(["info", str(tmp_path / "none.h5")])
     signal.signal(signal.SIGTERM, before)
-    assert stop.value.code == 4
+    assert stop.value.code == 3
     assert sys.stderr.getvalue().startswith("\rebsdarchive: ")
 
 

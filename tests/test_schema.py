@@ -338,7 +338,7 @@ def test_a_file_that_is_not_an_archive_is_named_as_what_it_is(
         (tmp_path / "none.h5", "expected a file, found none"),
         (tmp_path, "expected a file, found a folder"),
     ):
-        for command in ("info", "verify", "validate", "fit"):
+        for command in ("verify", "validate", "fit"):
             result = run_cli(command, path)
             assert result.code == 4, (path, result)
             assert words in result.err

@@ -14,8 +14,9 @@ def command(as_json: bool) -> None:
     """List the formats that are read and written, with their versions.
 
     \b
-    Example:
+    Examples:
       ebsdarchive formats
+      ebsdarchive formats --json
     """
     from ebsdarchive import formats
 

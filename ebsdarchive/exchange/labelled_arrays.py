@@ -32,9 +32,8 @@ _ROLES = {
     "u": ("u", "sx", "dx", "kx", "detector_x", "column", "col"),
 }
 _ORDERS = (("y", "x", "v", "u"), ("point", "v", "u"))
-_MICROMETRES = {"um": 1.0, "µm": 1.0, "μm": 1.0, "micrometer": 1.0, "micrometre": 1.0} | {
-    "micron": 1.0,
-    "microns": 1.0,
+_MICROMETRES = {
+    **dict.fromkeys(("um", "µm", "μm", "micrometer", "micrometre", "micron", "microns"), 1.0),
     "nm": 1e-3,
     "mm": 1e3,
 }

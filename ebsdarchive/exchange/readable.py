@@ -128,8 +128,8 @@ READABLE = (
     ),
     Readable(
         "netCDF",
-        (".nc", ".nc4", ".cdf"),
-        "3, 4",
+        (".nc", ".nc4"),
+        "4",
         "array with named dimensions; steps from its coordinates",
         "labelled_arrays",
     ),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import h5py
-
 from ebsdarchive.archive.file import Archive, open_archive
-from ebsdarchive.errors import ArgumentError
+from ebsdarchive.archive.store import open_for_reading
+from ebsdarchive.errors import ArchiveError, ArgumentError
 from ebsdarchive.exchange import open_scan
 from ebsdarchive.scan import Scan
 
@@ -80,7 +79,10 @@ def require_no_choice(path: Path, *choice: object) -> None:
 
 def is_archive(path: Path) -> bool:
     """Whether a file is an archive, to judge by what it says of itself."""
-    if not path.is_file() or not h5py.is_hdf5(path):
+    if not path.is_file():
         return False
-    with h5py.File(path, "r", locking="best-effort") as file:
-        return bool(file.attrs.get("encoding-type", "") == "ebsdarchive")
+    try:
+        with open_for_reading(path) as file:
+            return bool(file.attrs.get("encoding-type", "") == "ebsdarchive")
+    except (ArchiveError, OSError):  # damaged or locked: who opens it says what it is
+        return False
