@@ -278,6 +278,15 @@ def test_a_damaged_or_compressed_ebsp_file_is_refused_by_name(damage, complaint,
     assert "\n" not in str(caught.value)
 
 
+def test_an_ebsp_file_whose_places_contradict_its_order_is_an_error_not_a_wrong_map(tmp_path):
+    path = ebsp_file(tmp_path / "a.ebsp", PATTERNS, NX, list(range(N)), 5)
+    places = path.read_bytes()[9 : 9 + 8 * N]
+    patched(path, 9 + 8, places[16:24] + places[8:16])  # the second and third point
+    scan = open_scan(path)
+    with pytest.raises(FormatError, match="found that of point 2 at 1"):
+        all_patterns(scan)
+
+
 def test_a_compressed_pattern_among_others_is_an_error_when_it_is_read(tmp_path):
     path = ebsp_file(tmp_path / "a.ebsp", PATTERNS, NX, list(range(N)), 2)
     block = 16 + SX * SY + 18

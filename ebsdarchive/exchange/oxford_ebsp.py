@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive import __version__
-from ebsdarchive.errors import FormatError, GeometryError
+from ebsdarchive.errors import FormatError
 from ebsdarchive.exchange.source_text import sound
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Scan, SourceFile
@@ -196,9 +196,21 @@ class _EbspPatterns:
         self.path, self.record, self.offsets = path, record, offsets
         self.shape = (len(offsets), record.rows, record.columns)
         self.dtype = record.layout["pixels"].base.newbyteorder("=")
+        self.origin: tuple[int, int, int] | None = None  # first column and row, and columns
 
     def read(self, start: int, stop: int) -> npt.NDArray:
-        return self.records(np.arange(start, stop))["pixels"].astype(self.dtype, copy=False)
+        index = np.arange(start, stop)
+        records = self.records(index)
+        if self.origin is not None:
+            column, row, columns = self.origin
+            found = records["column"].astype(np.int64) - column
+            found += (records["row"].astype(np.int64) - row) * columns
+            if (found != index).any():
+                raise FormatError(
+                    f"{self.path}: expected patterns in the order of the map, found that of point "
+                    f"{found[np.argmax(found != index)]} at {index[np.argmax(found != index)]}"
+                )
+        return records["pixels"].astype(self.dtype, copy=False)
 
     def records(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
         """(k,) pixels and what is said of them, of the patterns with these indices."""
@@ -256,10 +268,9 @@ def _grid(patterns: _EbspPatterns, complete: bool) -> tuple[Grid, dict[str, Any]
             f"{patterns.path}: expected an Oxford ebsp map whose points fill rows and columns, "
             f"found {n} for {rows} rows of {columns}; is the file complete?"
         )
-    try:
-        return Grid("square", columns, rows, _known(step_x), _known(step_y)), first
-    except GeometryError:
-        return row, first
+    if "column" in names:
+        patterns.origin = int(ends["column"][0]), int(ends["row"][0]), columns
+    return Grid("square", columns, rows, _known(step_x), _known(step_y)), first
 
 
 def _known(step: float | None) -> float | None:
