@@ -6,6 +6,7 @@ import errno
 import json
 import struct
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from ebsdarchive.errors import ArgumentError, FormatError, GeometryError, Output
 from ebsdarchive.exchange import writers
 from ebsdarchive.exchange.edax_up import write_up
 from ebsdarchive.exchange.quantise import Quantisation, choose_quantisation
+from ebsdarchive.exchange.writing.job import Job
+from ebsdarchive.exchange.writing.registry import choose_format
 from ebsdarchive.geometry import Grid, pc_from_bruker
 from ebsdarchive.scan import Scan
 
@@ -293,9 +296,11 @@ def test_nan_is_not_turned_into_a_number(bad, make_scan, make_archive, tmp_path)
 @pytest.mark.parametrize(
     ("name", "dtype", "complaint"),
     [
-        ("a.up2", "uint8", r"expected dtype uint16 for \.up2"),
-        ("a.up1", "float32", r"expected dtype uint8 for \.up1"),
-        ("a.dat", None, r"ends in \.up1, \.up2, \.h5, found \.dat"),
+        ("a.up2", "uint8", "expected dtype uint16 for up2, found uint8"),
+        ("a.up1", "float32", "expected dtype uint8 for up1, found float32"),
+        ("a.dat", None, "expected dtype uint8 for nordif, found uint16; --dtype uint8 scales"),
+        ("a.xyz", None, r"ends in \.up1, \.up2, \.h5, .*, found \.xyz"),
+        ("a.oh5", "float32", "expected dtype uint8 or uint16 for edax-h5, found float32"),
         ("a", None, "found no ending"),
         ("a.png", None, r"found \.png"),
     ],
@@ -364,9 +369,25 @@ def test_a_region_that_the_scan_does_not_have_is_refused(
     assert not (tmp_path / "a.up2").exists()
 
 
-def test_a_region_of_a_hexagonal_scan_is_refused(make_archive, tmp_path):
-    with pytest.raises(ArgumentError, match="expected a square grid"):
-        export(make_archive(hexagonal=True), tmp_path / "a.up2", region=(0, 0, 1, 1))
+@pytest.mark.parametrize("equal_rows", [False, True])
+def test_a_region_of_a_hexagonal_scan_is_hexagonal(equal_rows, make_scan, make_archive, tmp_path):
+    scan = make_scan(hexagonal=True, equal_rows=equal_rows)
+    export(make_archive(scan), tmp_path / "a.up2", region=(1, 2, 4, 4))
+    part = open_scan(tmp_path / "a.up2")
+    assert part.grid == Grid("hexagonal", 4, 3, 0.75, 0.5, 3)
+    positions = scan.grid.positions().tolist()
+    chosen = [positions.index([x + 1, y + 2]) for x, y in part.grid.positions()]
+    np.testing.assert_array_equal(all_patterns(part), all_patterns(scan)[chosen])
+    beside = json.loads((tmp_path / "a.up2.json").read_text(encoding="utf-8"))
+    assert beside["positions_steps"] == [positions[index] for index in chosen]
+
+
+@pytest.mark.parametrize("region", [(0, 1, 3, 3), (2, 0, 2, 3)])
+def test_a_region_of_a_hexagonal_scan_that_would_not_be_one_is_refused(
+    region, make_archive, tmp_path
+):
+    with pytest.raises(ArgumentError, match="even first row and two columns"):
+        export(make_archive(hexagonal=True), tmp_path / "a.up2", region=region)
 
 
 # ---------------------------------------------------------------- the file beside it
@@ -472,19 +493,22 @@ def test_pictures_of_one_pattern_and_of_hundreds_are_made(
         picture.verify()
 
 
-def test_formats_that_are_written_in_one_piece_refuse_more_than_memory_holds(
+def test_a_picture_of_more_than_memory_holds_is_refused_and_all_else_is_streamed(
     archive_path, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(writers, "MEMORY_BYTES", 10_000)
-    for name in ("a.npz", "a.nc", "a.tif", "a.png"):
-        with pytest.raises(OutputError, match=r"write \.h5 or \.up2, which are streamed"):
-            query(archive_path, tmp_path / name, upsample=2)
-    query(archive_path, tmp_path / "a.h5", upsample=2)
+    with pytest.raises(OutputError, match=r"write \.h5 or \.up2, which are streamed"):
+        query(archive_path, tmp_path / "a.png", upsample=2)
+    for name in ("a.npz", "a.nc", "a.tif", "a.h5"):
+        query(archive_path, tmp_path / name, upsample=2)
 
 
 # ---------------------------------------------------------------- nothing is lost
 
-NAMES = ("a.up1", "a.up2", "a.h5", "a.npz", "a.nc", "a.tif", "a.png")
+NAMES = (
+    *("a.up1", "a.up2", "a.h5", "a.oh5", "a.h5oina", "a.ebsp", "a.data"),
+    *("a.npz", "a.nc", "a.tif", "a.png"),
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -534,13 +558,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / name).write_text("the old file")
-    written = writers._WRITERS[Path(name).suffix]
+    chosen = choose_format(Path(name))
 
-    def fail(job: Any) -> None:
-        written(job)
+    def fail(job: Job) -> None:
+        chosen.write(job)
         raise OSError(number, "as if", str(job.path))
 
-    monkeypatch.setitem(writers._WRITERS, Path(name).suffix, fail)
+    monkeypatch.setattr(writers, "choose_format", lambda *_: replace(chosen, write=fail))
     with pytest.raises(OutputError, match=r"expected room|place that can be written"):
         query(archive_path, folder / name, point=(1, 1), force=True)
     assert [file.name for file in folder.iterdir()] == [name]

@@ -8,12 +8,27 @@ from typing import Any
 import click
 
 from ebsdarchive.cli.options import LayerOption, PathType, progress_bar, readable_bytes, region
+from ebsdarchive.verbs.exporting import EXPORTED
 
 
 @click.command("export")
 @click.argument("archive", type=PathType)
-@click.option("-o", "--output", type=PathType, required=True, help="File: .up1, .up2 or .h5.")
+@click.option("-o", "--output", type=PathType, required=True, help="File or folder to write.")
+@click.option(
+    "--format",
+    type=click.Choice(EXPORTED),
+    metavar="KEY",
+    help=f"Format, where the ending does not say: {', '.join(EXPORTED)}.",
+)
+@click.option(
+    "--format-version", type=int, metavar="N", help="Version of up1 and up2: 3 or 1.  [default: 3]"
+)
 @LayerOption
+@click.option(
+    "--orientations",
+    metavar="NAME",
+    help="Orientation map to write along, or none.  [default: the only one]",
+)
 @click.option("--region", type=region, help="First and last column and row, x0,y0:x1,y1.")
 @click.option(
     "--dtype",
@@ -23,13 +38,19 @@ from ebsdarchive.cli.options import LayerOption, PathType, progress_bar, readabl
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 def command(archive: str, as_json: bool, **values: Any) -> None:
-    """Write the patterns of ARCHIVE for other software: EDAX up1 and up2, or kikuchipy's h5.
+    """Write the patterns of ARCHIVE for other software.
 
-    What a format cannot hold (projection centre, tilts, scaling) goes into a JSON file beside it.
+    The ending says what is written: .up1, .up2, .h5 (kikuchipy), .oh5 (EDAX), .h5oina, .ebsp, .dat
+    (NORDIF, 8 bit), .data (EMsoft), .nc, .zarr, .npz, .tif. Folders of pictures need --format.
+    What a format cannot hold (projection centre, tilts, scaling) goes into a JSON file beside it,
+    orientations for EDAX into an .ang. EMsoft and EMSphInx read HDF5 patterns as 8 bit: give them
+    up2, or --dtype uint8.
 
     \b
     Examples:
       ebsdarchive export scan.archive.h5 -o scan.up2
+      ebsdarchive export scan.archive.h5 -o edax.h5 --format edax-h5
+      ebsdarchive export scan.archive.h5 -o patterns --format tiff-folder
       ebsdarchive export scan.archive.h5 -o smooth.h5 --layer neural --region 0,0:19,9
     """
     from ebsdarchive import export
@@ -50,11 +71,16 @@ def report(written: Any) -> dict[str, Any]:
         lines.append(f"  rounded to {rule.dtype}, {rule.clipped} pixels limited to its range")
     if written.sidecar is not None:
         lines.append(f"  geometry and scaling: {written.sidecar}")
+    lines += [f"  with it: {path}" for path in written.beside]
+    lines += [f"  {line}" for line in written.losses]
     return {
         "path": written.path,
+        "format": written.format,
         "patterns": written.count,
         "bytes": written.nbytes,
         "quantisation": rule.record(),
         "sidecar": written.sidecar,
+        "beside": list(written.beside),
+        "losses": list(written.losses),
         "lines": lines,
     }

@@ -50,7 +50,7 @@ from ebsdarchive.cli.options import (
     "--output",
     type=PathType,
     required=True,
-    help="File to write: .h5, .npz, .nc, .up1, .up2, .png or .tif.",
+    help="File to write: .h5, .npz, .nc, .up1, .up2, .png, .tif, or as export writes.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")

@@ -3,71 +3,117 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive.file import Archive, open_archive
+from ebsdarchive.archive.nodes import attributes_of
+from ebsdarchive.archive.orientation_maps import orientation_map_names, read_orientation_map
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.exchange.writers import Written, write_patterns
+from ebsdarchive.exchange.writing.registry import WRITE_FORMATS
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Orientations, Patterns, Scan
 from ebsdarchive.verbs.progress import Progress, silent, stage
 from ebsdarchive.verbs.targets import require_other_file
 
-__all__ = ["export"]
+__all__ = ["EXPORTED", "export"]
+
+EXPORTED = tuple(entry.key for entry in WRITE_FORMATS if not entry.in_memory)
 
 
 def export(
     path: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
+    format: str | None = None,
+    format_version: int | None = None,
     layer: str | None = None,
+    orientations: str | None = None,
     region: tuple[float, float, float, float] | None = None,
     dtype: str | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> Written:
-    """Write the patterns of a layer to an up1, up2 or h5 (kikuchipy h5ebsd) file.
+    """Write the patterns of a layer to a file or folder for other software.
 
     Parameters
     ----------
+    format, format_version
+        Key of a format in `ebsdarchive.exchange.writing.registry`, by default that of the ending;
+        and its version, for up1 and up2: 3 (default) or 1.
     layer
         Name of a layer of patterns; by default raw, or neural where raw is not kept.
+    orientations
+        Name of an orientation map to write along; by default the only one, or those that came with
+        the scan. "none" for none.
     region
-        (x0, y0, x1, y1) first and last column and row, both included, in steps.
+        (x0, y0, x1, y1) first and last column and row, both included, in steps. On a hexagonal grid
+        the first row must be one that is not shifted; shifted rows have one point less.
     dtype
-        "uint8", "uint16" or "float32" (h5 only); by default the measured type.
+        "uint8", "uint16" or "float32"; by default the measured type.
 
     Returns
     -------
     Written
         With the quantisation: what was scaled, rounded or limited.
+
+    Raises
+    ------
+    OutputError
+        If the format does not hold the scan's grid or type, or the file cannot be written.
     """
     archive = open_archive(path)
     require_other_file(output, path)
     name = layer or archive.pattern_layers[0]
-    scan = archive.scan(name)
-    indices = None
+    scan, from_map = _with_orientations(archive, archive.scan(name), orientations)
+    positions = archive.grid.positions()
     if region is not None:
         scan, indices = _cut(scan, region)
-    positions = archive.grid.positions()
-    if indices is not None:
         positions = positions[indices]
-    suffix = os.fspath(output).lower().rsplit(".", 1)[-1]
+    origin = origin_of(archive, name)
+    if from_map is not None:
+        origin["orientations"] = f"maps/{from_map}"
     return write_patterns(
         scan,
         output,
         positions=positions,
         measured_dtype=archive.dtype,
-        dtype=dtype or (archive.dtype if suffix not in ("up1", "up2") else None),
+        own_dtype=archive.dtype,
+        dtype=dtype,
+        format=format,
+        version=format_version,
         intensity_range=layer_range(archive, name),
-        origin=origin_of(archive, name),
+        origin=origin,
+        sample_frame=sample_frame_of(scan) if from_map is None else "edax",
         force=force,
-        formats=(".up1", ".up2", ".h5"),
+        formats=EXPORTED,
         progress=stage(progress, "exporting"),
     )
+
+
+def _with_orientations(archive: Archive, scan: Scan, name: str | None) -> tuple[Scan, str | None]:
+    """The scan with the orientations to write, and the name of the map that they are from."""
+    if name == "none":
+        return replace(scan, orientations=None, phases=()), None
+    with archive.group() as group:
+        names = orientation_map_names(group)
+        if name is None:
+            if len(names) != 1:
+                return scan, None
+            name = names[0]
+        found = read_orientation_map(group, name)
+    name = name.removeprefix("maps/")
+    return replace(scan, orientations=found.orientations, phases=found.phases), name
+
+
+def sample_frame_of(scan: Scan) -> str:
+    """Sample frame of the orientations that came with a scan: they are kept as the source has
+    them, and those of Oxford and Bruker have another frame than all others."""
+    return "oxford" if scan.source.format.startswith(("Oxford", "Bruker")) else "edax"
 
 
 def origin_of(archive: Archive, layer: str) -> dict[str, Any]:
@@ -79,6 +125,10 @@ def origin_of(archive: Archive, layer: str) -> dict[str, Any]:
         "layer": layer,
         "layer_sha256": values.get("patterns_sha256") or values.get("sha256"),
     }
+    with archive.group() as group:
+        digest = attributes_of(group["source"]).get("file_sha256")
+    if digest is not None:
+        origin["source_sha256"] = digest
     if layer != "raw":
         origin["raw_sha256"] = values.get("raw_sha256")
     if "mae_percent" in values:
@@ -116,19 +166,26 @@ def _cut(
     x0, y0, x1, y1 = region
     corners = np.array([[x0, y0], [x1, y1]], dtype=np.float64)
     scan.grid.require_inside(corners)
-    if scan.grid.is_hexagonal:
-        raise ArgumentError(
-            "region: expected a square grid, found a hexagonal one; export the whole scan"
-        )
     if not np.array_equal(corners, np.rint(corners)) or x1 < x0 or y1 < y0:
         raise ArgumentError(
             f"region: expected whole numbers x0 ≤ x1 and y0 ≤ y1, found {x0:g},{y0:g}:{x1:g},{y1:g}"
         )
-    columns = np.arange(int(x0), int(x1) + 1)
-    rows = np.arange(int(y0), int(y1) + 1)
-    indices = (rows[:, None] * scan.grid.n_columns + columns).ravel()
-    grid = Grid("square", len(columns), len(rows), scan.grid.step_x_um, scan.grid.step_y_um)
+    grid = _grid_of_region(scan.grid, int(x1 - x0) + 1, int(y0), int(y1 - y0) + 1)
+    indices = scan.grid.indices_of(grid.positions() + corners[0])
     return select(scan, _Selected(scan.patterns, indices), grid, indices), indices
+
+
+def _grid_of_region(grid: Grid, columns: int, first_row: int, rows: int) -> Grid:
+    """The grid of a part of `grid`."""
+    steps = (grid.step_x_um, grid.step_y_um)
+    if not grid.is_hexagonal:
+        return Grid("square", columns, rows, *steps)
+    if first_row % 2 or (columns == 1 and rows > 1):
+        raise ArgumentError(
+            f"region: expected an even first row and two columns or more of a hexagonal grid, "
+            f"found row {first_row} and {columns} columns; odd rows are shifted by half a step"
+        )
+    return Grid("hexagonal", columns, rows, *steps, max(1, columns - 1))
 
 
 def select(scan: Scan, patterns: Patterns, grid: Grid, nearest: npt.NDArray[np.int64]) -> Scan:

@@ -15,7 +15,7 @@ from ebsdarchive.errors import ArgumentError, GeometryError
 from ebsdarchive.exchange.writers import Written, write_patterns
 from ebsdarchive.geometry import Grid, grid_positions, path_positions
 from ebsdarchive.scan import Patterns
-from ebsdarchive.verbs.exporting import layer_range, origin_of, select
+from ebsdarchive.verbs.exporting import layer_range, origin_of, sample_frame_of, select
 from ebsdarchive.verbs.progress import Progress, silent, stage
 from ebsdarchive.verbs.targets import require_other_file
 
@@ -52,7 +52,7 @@ def query(
     Parameters
     ----------
     output
-        File to write: h5 (kikuchipy), npz, nc, up1, up2, png or tif. None returns the patterns.
+        File to write: png, or any file that `export` writes. None returns the patterns.
     point, points
         (x, y), or (m, 2) of them.
     along, samples, spacing
@@ -137,6 +137,7 @@ def query(
         dtype=dtype,
         intensity_range=layer_range(archive, name),
         origin=origin_of(archive, name),
+        sample_frame=sample_frame_of(scan),
         overview=overview if min(archive.grid.n_rows, archive.grid.n_columns) > 1 else None,
         force=force,
         progress=stage(progress, "querying"),

@@ -56,7 +56,7 @@ def simulate(
         dtype=scan.patterns.dtype.name if is_hdf5 else None,
         origin={"simulation": scan.source.metadata},
         force=force,
-        formats=(".h5", ".up1", ".up2"),
+        formats=("kikuchipy-h5", "up1", "up2"),
         progress=stage(progress, "simulating"),
     )
     truth = scan.orientations
