@@ -19,6 +19,7 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m ebsdarchive.schema > docs/format-1.1.md
+	$(BIN)/python -m ebsdarchive.exchange.interoperability > docs/formats.md
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
