@@ -379,6 +379,15 @@ def test_nordif_comes_with_settings_and_background_that_kikuchipy_reads(small, t
     assert not (tmp_path / "Other.dat").exists()
 
 
+def test_what_nordif_does_not_know_is_not_known_when_it_is_read_back(make_archive, tmp_path):
+    archive = make_archive(described=False, dtype="uint8", step_um=(None, None), pc=None)
+    export(archive, tmp_path / "a.dat")
+    again = open_scan(tmp_path / "a.dat")
+    assert again.detector == Detector((11, 13))
+    assert again.grid == Grid("square", 7, 5)
+    assert again.microscope.beam_energy_kev is None
+
+
 def test_emsofts_data_are_floats_one_after_another(small, tmp_path):
     scan, archive = small
     export(archive, tmp_path / "a.data")

@@ -26,7 +26,7 @@ from vendor_files import (
 import ebsdarchive
 from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.exchange.readable import READABLE, module_of
-from ebsdarchive.exchange.writers import WRITABLE
+from ebsdarchive.exchange.writing.registry import WRITE_FORMATS
 
 
 def test_every_format_of_the_table_has_a_module_that_names_and_reads_scans():
@@ -42,13 +42,14 @@ def test_every_format_of_the_table_has_a_module_that_names_and_reads_scans():
 def test_the_formats_command_prints_both_tables(run_cli):
     known = ebsdarchive.formats()
     assert [entry["name"] for entry in known["read"]] == [entry.name for entry in READABLE]
-    assert {e for entry in known["written"] for e in entry["endings"]} == set(WRITABLE)
+    assert [entry["key"] for entry in known["written"]] == [entry.key for entry in WRITE_FORMATS]
     text = run_cli("formats").out
     for entry in READABLE:
         assert entry.name in text
         assert entry.versions in text
-    for name in WRITABLE.values():
-        assert name in text
+    for written in WRITE_FORMATS:
+        assert written.key in text
+        assert written.title in text
     assert json.loads(run_cli("formats", "--json").out) == known
 
 

@@ -33,6 +33,11 @@ def _lines(known: dict[str, list[dict[str, Any]]]) -> list[str]:
         lines.append(f"  {'':<18} {entry['reads']}")
     lines.append("read beside patterns, with --geometry")
     lines += [f"  {entry['name']:<18} {' '.join(entry['endings'])}" for entry in known["geometry"]]
-    lines.append("written")
-    lines += [f"  {entry['name']:<18} {' '.join(entry['endings'])}" for entry in known["written"]]
+    lines.append("written, with the names that export --format takes")
+    for entry in known["written"]:
+        where = " ".join(entry["endings"]) + (" folder" if entry["folder"] else "")
+        versions = f" ({entry['versions']})" if entry["versions"] else ""
+        held = ", ".join(entry["dtypes"]) + (", hexagonal grids" if entry["hexagonal"] else "")
+        lines.append(f"  {entry['key']:<18} {where.strip()}{versions}")
+        lines.append(f"  {'':<18} {entry['name']}; {held}")
     return lines

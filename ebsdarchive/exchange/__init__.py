@@ -1,7 +1,7 @@
 """Vendor files: a file comes in here and becomes a `Scan`, or patterns leave through a writer.
 
 One module per family of formats. `open_scan` picks the reader from the table in `readable`,
-`writers` has the table of what is written.
+`writing.registry` has the table of what is written.
 """
 
 from __future__ import annotations

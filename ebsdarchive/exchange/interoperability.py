@@ -150,11 +150,7 @@ def claim(case: Case, reader: str) -> Claim:
 
 def _endings_read() -> set[str]:
     """Endings of all formats that are read here."""
-    return {
-        ending
-        for entry in READABLE
-        for ending in ([entry] if isinstance(entry, str) else entry.endings)
-    }
+    return {ending for entry in READABLE for ending in entry.endings}
 
 
 def formats_page() -> str:

@@ -56,9 +56,9 @@ def _read(path: Path) -> Scan:
         grid=Grid("square", nx, ny, *_steps(signal)),
         detector=Detector(
             (sy, sx),
-            sample_tilt_deg=float(given.sample_tilt),
-            tilt_deg=float(given.tilt),
-            azimuth_deg=float(given.azimuthal),
+            sample_tilt_deg=_known_angle(given.sample_tilt),
+            tilt_deg=_known_angle(given.tilt),
+            azimuth_deg=_known_angle(given.azimuthal),
         )
         if given is not None
         else Detector((sy, sx)),
@@ -73,6 +73,11 @@ def _read(path: Path) -> Scan:
         static_background=background if usable else None,
         name=path.stem,
     )
+
+
+def _known_angle(angle: float) -> float | None:
+    """An angle in degrees; exports write "nan" for one that is not known."""
+    return float(angle) if math.isfinite(angle) else None
 
 
 def _navigation_shape(signal: Any) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ebsdarchive.exchange.geometry_files import GEOMETRY_FILES
 from ebsdarchive.exchange.readable import READABLE
-from ebsdarchive.exchange.writers import WRITABLE
+from ebsdarchive.exchange.writing.registry import WRITE_FORMATS
 
 __all__ = ["formats"]
 
@@ -19,7 +19,8 @@ def formats() -> dict[str, list[dict[str, Any]]]:
     dict
         `read`: name, endings, versions ("" where a format has none), whether a scan is a folder,
         and what is taken from it besides patterns; `geometry`: files that `geometry` may name;
-        `written`: name and endings.
+        `written`: key of `export --format`, name, endings (none for folders of images), versions,
+        types of pixels, whether hexagonal grids are held, projection centres and orientations.
     """
     return {
         "read": [
@@ -35,5 +36,18 @@ def formats() -> dict[str, list[dict[str, Any]]]:
         "geometry": [
             {"name": name, "endings": [ending]} for ending, name in GEOMETRY_FILES.items()
         ],
-        "written": [{"name": name, "endings": [ending]} for ending, name in WRITABLE.items()],
+        "written": [
+            {
+                "key": entry.key,
+                "name": entry.title,
+                "endings": list(entry.endings),
+                "versions": ", ".join(map(str, entry.versions)),
+                "folder": entry.folder,
+                "dtypes": list(entry.dtypes),
+                "hexagonal": entry.hexagonal,
+                "projection_centres": entry.pc,
+                "orientations": entry.orientations,
+            }
+            for entry in WRITE_FORMATS
+        ],
     }
