@@ -16,6 +16,7 @@ __all__ = [
     "indexing_options",
     "neural_options",
     "pair",
+    "path_options",
     "pick_neural_options",
     "positive_or_auto",
     "progress_bar",
@@ -104,6 +105,41 @@ LayerOption = click.option(
 )
 
 
+def path_options(required: bool) -> Callable[..., Any]:
+    """The options of a path and its samples, and of the unit of all positions."""
+    return _adding(
+        [
+            click.option(
+                "--path",
+                "along",
+                type=vertices,
+                required=required,
+                help="Along a polyline x0,y0:x1,y1[:x2,y2...].",
+            ),
+            click.option("--samples", type=click.IntRange(2), help="Positions along the path."),
+            click.option("--spacing", type=float, help="Distance of positions along the path."),
+            click.option(
+                "--unit",
+                type=click.Choice(["step", "um"]),
+                default="step",
+                show_default=True,
+                help="Unit of positions and spacing.",
+            ),
+        ]
+    )
+
+
+def _adding(options: list[Callable[..., Any]]) -> Callable[..., Any]:
+    """What adds options to a command, in their order."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
 def indexing_options(background: str) -> Callable[..., Any]:
     """The options of Hough indexing; `background` is the default of its option."""
     options = [
@@ -135,13 +171,7 @@ def indexing_options(background: str) -> Callable[..., Any]:
             "--pc", type=triple, help="Projection centre in Bruker's convention.  [default: scan's]"
         ),
     ]
-
-    def add(function: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
+    return _adding(options)
 
 
 def source_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +20,7 @@ from ebsdarchive import __version__
 from ebsdarchive.archive.store import open_for_writing, replacing
 from ebsdarchive.archive.views import write_kikuchipy_layout
 from ebsdarchive.errors import OutputError
+from ebsdarchive.exchange.columns import Column
 from ebsdarchive.exchange.quantise import Quantisation, choose_quantisation, range_of
 from ebsdarchive.geometry import pc_from_bruker
 from ebsdarchive.scan import Scan
@@ -60,6 +62,7 @@ def write_patterns(
     intensity_range: tuple[float, float] | None = None,
     origin: dict[str, Any] | None = None,
     overview: tuple[npt.NDArray, tuple[float, float]] | None = None,
+    columns: Sequence[Column] = (),
     force: bool = False,
     formats: tuple[str, ...] = tuple(WRITABLE),
     progress: Progress | None = None,
@@ -80,6 +83,8 @@ def write_patterns(
         Plain values that say where the patterns come from; kept in or beside the file.
     overview
         A map (ny, nx) of the archived scan and its extent in steps, for pictures.
+    columns
+        More values of each pattern, for h5, npz and nc.
     formats
         Endings that the caller allows.
 
@@ -122,8 +127,12 @@ def write_patterns(
     if beside is not None and beside.exists() and not force:
         raise OutputError(f"{beside}: expected no such file, found one; use --force to replace it")
     with replacing(path, force=force) as temporary:
-        job = _Job(temporary, scan, blocks(), positions, wanted, quantisation, origin, overview)
-        _WRITERS[extension](job)
+        _WRITERS[extension](
+            _Job(
+                temporary, scan, blocks(), positions, wanted, quantisation, origin, overview,
+                tuple(columns),
+            )
+        )  # fmt: skip
     if beside is not None:
         _write_sidecar(beside, path, scan, positions, quantisation, origin)
     return Written(
@@ -147,6 +156,7 @@ class _Job:
     quantisation: Quantisation
     origin: dict[str, Any]
     overview: tuple[npt.NDArray, tuple[float, float]] | None
+    columns: tuple[Column, ...]
 
     def with_background(self) -> Scan:
         """The scan with its background in the same counts as the patterns that are written."""
@@ -189,23 +199,36 @@ def _write_h5(job: _Job) -> None:
         node.attrs["grid"] = json.dumps(asdict(job.scan.grid))  # kikuchipy's layout has no others
         node.create_dataset("positions", data=job.positions)
         node["positions"].attrs["units"] = "step"
+        for column in job.columns:
+            texts = column.values.dtype.kind == "U"
+            values = column.values.astype(object) if texts else column.values
+            kind = h5py.string_dtype() if texts else values.dtype
+            dataset = node.create_dataset(f"columns/{column.name}", data=values, dtype=kind)
+            dataset.attrs.update(_said(column))
 
 
 def _write_npz(job: _Job) -> None:
+    columns: dict[str, Any] = {column.name: column.values for column in job.columns}
     with open(job.path, "wb") as file:
         np.savez_compressed(
             file,
             patterns=job.stack(),
             positions=job.positions,
             origin=json.dumps(job.origin | {"quantisation": job.quantisation.record()}),
+            **columns,
         )
 
 
 def _write_nc(job: _Job) -> None:
     import xarray
 
+    values = {
+        column.name: ("point", column.values, _said(column))
+        for column in job.columns
+        if column.name not in ("x", "y")
+    }
     dataset = xarray.Dataset(
-        {"patterns": (("point", "v", "u"), job.stack(), {"units": "counts"})},
+        {"patterns": (("point", "v", "u"), job.stack(), {"units": "counts"}), **values},
         coords={
             "x": ("point", job.positions[:, 0], {"units": "step", "long_name": "x"}),
             "y": ("point", job.positions[:, 1], {"units": "step", "long_name": "y"}),
@@ -219,6 +242,11 @@ def _write_nc(job: _Job) -> None:
     )
     encoding = {"patterns": {"zlib": True, "complevel": 4, "fletcher32": True}}
     dataset.to_netcdf(job.path, engine="h5netcdf", encoding=encoding)
+
+
+def _said(column: Column) -> dict[str, str]:
+    said = {"units": column.units, "long_name": column.long_name}
+    return {key: value for key, value in said.items() if value}
 
 
 def _write_tif(job: _Job) -> None:
