@@ -75,7 +75,9 @@ def draw_profile(
     drawn(page)
     _draw_strip(page, patterns, (LABELS, top), (cell, tall))
     scale = found.step_um or 1.0
-    _draw_points(page, found, scale, (LABELS, top + tall), across)
+    axes = _draw_points(page, found, scale, (LABELS, top + tall), across)
+    if panels:
+        axes.tick_params(bottom=False, labelbottom=False)
     for i, (title, draw) in enumerate(panels):
         above = below + i * (TITLE + PANEL_MM)
         page.text(LABELS, above + TITLE - 0.8, title, va="bottom")
@@ -168,15 +170,17 @@ def _draw_strip(
 
 def _draw_points(
     page: Page, found: PathProfile, scale: float, at: tuple[float, float], across: float
-) -> None:
-    """The measured points beside the path."""
+) -> Any:
+    """The measured points beside the path, on axes whose scale shows where no curve is known."""
     along, aside = found.path.measured_points(BESIDE)
     axes = page.axes(*at, across, RUG_MM)
     axes.axhline(0, color="black", linewidth=0.5)
     axes.plot(along * scale, aside, "o", color="black", markersize=2, clip_on=False)
     axes.set(xlim=(0, found.path.length * scale), ylim=(1.6 * BESIDE, -1.6 * BESIDE))
-    axes.axis("off")
+    axes.spines[["left", "top", "right", "bottom"]].set_visible(False)
+    axes.tick_params(left=False, labelleft=False)
     page.text(at[0] - 1, at[1] + RUG_MM / 2, "points", ha="right", va="center", fontsize=6)
+    return axes
 
 
 def _overview(

@@ -21,7 +21,6 @@ from ebsdarchive.neural.field import Field
 __all__ = ["DiffractionGradient", "pattern_gauge"]
 
 BLOCK_BYTES = 16 << 20
-PER_SIGMA, REACH = 2, 6  # samples of a Gaussian on one standard deviation, and on its half
 
 Progress = Callable[[float, float], None]
 
@@ -52,39 +51,11 @@ class DiffractionGradient:
         """
         xy = np.asarray(xy_steps, dtype=np.float64).reshape(-1, 2)
         out = np.empty(len(xy), np.float32)
-        for start in range(0, len(xy), self._block_length):
-            slopes = self.slopes(xy[start : start + self._block_length])
+        for start in range(0, len(xy), self.block_length):
+            slopes = self.slopes(xy[start : start + self.block_length])
             out[start : start + len(slopes)] = np.sqrt((slopes**2).sum(axis=(1, 2)))
             if progress is not None:
                 progress(start + len(slopes), len(xy))
-        return out
-
-    def smoothed(
-        self, xy_steps: npt.ArrayLike, sigma: float, progress: Progress | None = None
-    ) -> npt.NDArray[np.float32]:
-        """As the object called, of the field smoothed by a Gaussian of `sigma` steps along x.
-
-        The derivatives are averaged with their signs before their norm is taken, so that what a
-        field makes of noise cancels. Beyond the edge of the scan they are those of the edge.
-        """
-        if sigma == 0:
-            return self(xy_steps, progress)
-        xy = self.field.grid.inside(xy_steps)
-        side = np.arange(-REACH, REACH + 1) / PER_SIGMA  # in parts of sigma
-        offsets = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-        offsets = offsets[(offsets**2).sum(axis=1) <= side[-1] ** 2]
-        weights = np.exp(-(offsets**2).sum(axis=1) / 2).astype(np.float32)
-        weights /= weights.sum()
-        around = sigma * offsets / (1.0, self.field.grid.row_distance)
-        out = np.empty(len(xy), np.float32)
-        length = max(1, self._block_length // len(weights))
-        for start in range(0, len(xy), length):
-            at = np.clip(xy[start : start + length, None] + around, 0.0, self.field.grid.extent)
-            slopes = self.slopes(at.reshape(-1, 2)).reshape(*at.shape[:2], -1)  # (b, o, 2 k)
-            mean = np.tensordot(slopes, weights, axes=([1], [0]))  # (b, 2 k)
-            out[start : start + length] = np.linalg.norm(mean, axis=1)
-            if progress is not None:
-                progress(min(start + length, len(xy)), len(xy))
         return out
 
     def slopes(self, xy_steps: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -98,8 +69,8 @@ class DiffractionGradient:
         return slopes @ self._gauge
 
     @property
-    def _block_length(self) -> int:
-        """Positions at once."""
+    def block_length(self) -> int:
+        """Positions to ask for slopes at once, so that memory stays bounded."""
         return max(1, BLOCK_BYTES // (16 * self.field.tensors.rank))
 
 
