@@ -10,8 +10,10 @@ from typing import Any
 import click
 
 __all__ = [
+    "CorrelationOption",
     "LayerOption",
     "PathType",
+    "SmoothingOption",
     "guarantee",
     "indexing_options",
     "neural_options",
@@ -102,6 +104,23 @@ positive_or_auto = _Parsed("n|auto", _positive_or_auto)
 
 LayerOption = click.option(
     "--layer", metavar="NAME", help="Layer of patterns: raw, neural, or the name of a restored one."
+)
+
+CorrelationOption = click.option(
+    "--correlation",
+    type=click.FloatRange(-1, 1),
+    default=0.6,
+    show_default=True,
+    help="Of patterns that are of one grain; more finds fainter ones (0.6: 1.3 to 1.8 degrees).",
+)
+
+SmoothingOption = click.option(
+    "--smoothing",
+    type=click.FloatRange(0),
+    default=0.5,
+    show_default=True,
+    metavar="STEPS",
+    help="Width by which the field is smoothed to find the ridges of S.",
 )
 
 

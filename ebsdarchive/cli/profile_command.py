@@ -8,8 +8,10 @@ from typing import Any
 import click
 
 from ebsdarchive.cli.options import (
+    CorrelationOption,
     LayerOption,
     PathType,
+    SmoothingOption,
     indexing_options,
     path_options,
     progress_bar,
@@ -20,21 +22,8 @@ from ebsdarchive.cli.options import (
 @click.argument("archive", type=PathType)
 @path_options(required=True)
 @LayerOption
-@click.option(
-    "--smoothing",
-    type=click.FloatRange(0),
-    default=0.5,
-    show_default=True,
-    metavar="STEPS",
-    help="Width by which the field is smoothed to find crossings.",
-)
-@click.option(
-    "--correlation",
-    type=click.FloatRange(-1, 1),
-    default=0.6,
-    show_default=True,
-    help="Of patterns that are of one grain; more finds fainter boundaries.",
-)
+@CorrelationOption
+@SmoothingOption
 @indexing_options("static")
 @click.option(
     "--index/--no-index",
