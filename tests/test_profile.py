@@ -336,6 +336,28 @@ def test_the_picture_aligns_patterns_and_curves_and_marks_the_crossing(written):
     assert found.crossings[0].distance / 2 in dashed
 
 
+def test_scans_of_a_line_or_without_steps_and_flat_fields_have_profiles_too(make_scan, tmp_path):
+    """Whatever a grid lacks: rows, columns, the size of a step; or a field that never changes."""
+    for name, line, rank, options in (
+        ("row", [(0, 0), (6, 0)], 3, {"ny": 1}),
+        ("column", [(0, 0), (0, 4)], 3, {"nx": 1}),
+        ("hexagonal", [(6, 0), (0.5, 3), (4, 4)], 3, {"hexagonal": True, "equal_rows": True,
+                                                    "step_um": (None, None)}),
+        ("flat", [(0, 0), (6, 4)], 1, {}),
+    ):  # fmt: skip
+        path, files = tmp_path / f"{name}.h5", [tmp_path / f"{name}.{e}" for e in ("csv", "svg")]
+        fit = NeuralOptions(rank=rank, width=16, steps=20, device="cpu")
+        ebsdarchive.compress(make_scan(**options), path, profile="compat", options=fit)
+        found = ebsdarchive.profile(path, files, along=line, samples=4, orientations=False)
+        assert np.isfinite(found.s).all()
+        unit = "steps" if name == "hexagonal" else "µm"
+        assert f"Distance along the path ({unit})" in files[1].read_text("utf-8")
+        header = files[0].read_text("utf-8").splitlines()[0].split(",")
+        assert ("distance_um" in header) == (unit == "µm")
+    assert (found.s == 0).all()
+    assert found.crossings == ()
+
+
 def test_text_of_a_picture_stays_text(written):
     words = re.findall(r"<text[^>]*>([^<]+)</text>", (written.folder / "a.svg").read_text("utf-8"))
     assert any(word.endswith("µm") for word in words)
@@ -409,6 +431,7 @@ def test_a_joint_layer_has_no_s(fitted_archive, monkeypatch):
         (("--path", "1,1:5,3", "--spacing", "nan"), 2, "positive spacing"),
         (("--path", "1,1:5,3", "--samples", "3", "--spacing", "1"), 2, "found both"),
         (("--path", "1,1:5,3", "--layer", "restored/no"), 7, "restored/no"),
+        (("--path", "1,1:5,3", "--layer", "maps/mean_intensity"), 4, "a layer of patterns"),
         (("--path", "1,1:5,3", "--smoothing", "inf"), 2, "smoothing: expected 0 or more"),
         (("--path", "1,1:5,3", "--correlation", "2"), 2, "correlation"),
         (("--path", "1,1:5,3", "--width", "9"), 2, "width: expected 60 to 1000 mm"),

@@ -101,17 +101,15 @@ def gradient_along(
     Parameters
     ----------
     progress
-        Told (positions, of all).
+        Told (length that is done, of all).
     """
     distances, strengths = [], []
     corners = path.corners
     for start, stop in pairwise(corners):
         if stop > start:
             leg = np.linspace(start, stop, int(np.ceil((stop - start) * PER_STEP)) + 1)
-            strengths.append(_smoothed_leg(path, leg, gradient, smoothing))
+            strengths.append(_smoothed_leg(path, leg, gradient, smoothing, progress))
             distances.append(leg)
-        if progress is not None:
-            progress(stop, path.length)
     # a corner belongs to the leg before it
     distance = np.concatenate([distances[0], *(leg[1:] for leg in distances[1:])])
     s = np.concatenate([strengths[0], *(leg[1:] for leg in strengths[1:])])
@@ -123,6 +121,7 @@ def _smoothed_leg(
     leg: npt.NDArray[np.float64],
     gradient: DiffractionGradient,
     sigma: float,
+    progress: Progress | None,
 ) -> npt.NDArray[np.float32]:
     """(k,) S at the evenly spaced distances (k,) of a straight part of a path."""
     from scipy.ndimage import gaussian_filter1d
@@ -142,7 +141,10 @@ def _smoothed_leg(
         at = first + along[start : start + length, None] * way
         xy = (at[:, None] + aside[:, None] * (-way[1], way[0])) / aspect  # (b, o, 2)
         slopes = gradient.slopes(np.clip(xy, 0.0, path.grid.extent).reshape(-1, 2))
-        rows.append(np.tensordot(slopes.reshape(*xy.shape[:2], -1), weights, axes=([1], [0])))
+        slopes = slopes.reshape(*xy.shape[:2], slopes.shape[1] * slopes.shape[2])
+        rows.append(np.tensordot(slopes, weights, axes=([1], [0])))
+        if progress is not None:
+            progress(leg[0] + (leg[-1] - leg[0]) * (start + len(at)) / len(along), path.length)
     mean = np.concatenate(rows)  # (k + 2 halo, 2 r)
     if sigma > 0:
         mean = gaussian_filter1d(mean, sigma / step, axis=0, mode="nearest")
@@ -183,7 +185,7 @@ def find_crossings(
             distance=place.distance,
             xy=(float(x), float(y)),
             s=float(s[peak]),
-            s_distance=maximum,
+            s_distance=float(maximum),
             width=float(width),
             correlation=place.correlation,
             sides=place.sides,
@@ -214,7 +216,9 @@ def _placed(bands: BandPatterns, path: ScanPath, maxima: list[float]) -> list[_P
             line = np.linspace(*sides, BETWEEN_SIDES)
             rows = _linear(bands, path, line)
             at += float(half_way(rows[None], line - at)[0])
-        found.append(_Place(at, sides, _correlation(rows[0], rows[-1])))
+        found.append(
+            _Place(float(at), (float(sides[0]), float(sides[1])), _correlation(rows[0], rows[-1]))
+        )
     return found
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +83,8 @@ class PathProfile:
         (n,) how the orientation changes; None as `indexed`.
     phases
         That were considered.
+    indexing
+        How it was indexed, as plain JSON values; None as `indexed`.
     notes
         What to know when using it.
     """
@@ -96,6 +100,7 @@ class PathProfile:
     indexed: Indexed | None
     turning: Turning | None
     phases: tuple[Phase, ...] = ()
+    indexing: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -55,7 +55,7 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
       ebsdarchive profile scan.archive.h5 --path 2,3:20,15 --no-index --json
     """
     from ebsdarchive import profile
-    from ebsdarchive.verbs.profiling import summary_of
+    from ebsdarchive.verbs.profile_files import summary_of
 
     bar = progress_bar()
     found = profile(archive, progress=bar, **values)

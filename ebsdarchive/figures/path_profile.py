@@ -15,7 +15,6 @@ from ebsdarchive.archive.file import Archive
 from ebsdarchive.figures.page import (
     BAR_HEIGHT,
     COLUMN_MM,
-    MARGIN,
     Page,
     add_colour_bar,
     add_map,
@@ -29,6 +28,7 @@ __all__ = ["draw_profile", "strip_places"]
 
 LABELS, COLOUR_BAR, RIGHT = 9.0, 17.0, 2.0  # beside the curves and the map, mm
 MAP_MM, PANEL_MM, RUG_MM, TITLE = 46.0, 16.0, 3.6, 4.6
+TOP, THIN_MM = 3.0, 15.0  # above the map, and a height too small for a colour bar beside it
 PATTERN_MM = 10.5  # at least, side of a pattern
 AROUND = 4  # steps that the map shows on all sides of the path, at least
 BESIDE = 0.5  # steps: measured points at most so far from the path are shown below the patterns
@@ -54,7 +54,8 @@ def draw_profile(
 ) -> Any:
     """Map, patterns and curves of a profile, all of the latter on one axis of distance.
 
-    The map is S around the path, or the mean intensity where S is not known. Dots below the
+    The map is S around the path, or the mean intensity where S is not known; of a scan of few rows
+    it has no colour bar. Dots below the
     patterns are the scan's points within half a step of the path, shown aside as far as they are.
     Dashed lines are crossings, grey their full width at half of the maximum.
 
@@ -69,7 +70,7 @@ def draw_profile(
     cell = across / len(patterns)
     tall = cell * patterns.shape[1] / patterns.shape[2]
     size, drawn = _overview(archive, found, width, progress)
-    top = MARGIN + size[1] + BAR_HEIGHT
+    top = TOP + size[1] + BAR_HEIGHT
     below = top + tall + RUG_MM
     page = Page(width, below + len(panels) * (TITLE + PANEL_MM) + 9.0)
     drawn(page)
@@ -200,9 +201,10 @@ def _overview(
 
     def draw(page: Page) -> None:
         low, high, extend = limits_of(values)
-        place = (LABELS, MARGIN)
+        place = (LABELS, TOP)
         image = add_map(page, values, shown, place, size, cmap=colours, vmin=low, vmax=high)
-        add_colour_bar(page, image, (LABELS + size[0] + 2, MARGIN), size[1], label, extend)
+        if size[1] >= THIN_MM:
+            add_colour_bar(page, image, (LABELS + size[0] + 2, TOP), size[1], label, extend)
         left, right, bottom, top = image.get_extent()
         ny, nx = values.shape
         cell = np.array([(right - left) / nx, (bottom - top) / ny])

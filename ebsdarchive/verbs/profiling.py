@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,22 +17,17 @@ from ebsdarchive.analysis.path_profile import PathProfile, disorientation, turni
 from ebsdarchive.analysis.phases import Families, chosen_phases, parse_families
 from ebsdarchive.analysis.scan_path import ScanPath
 from ebsdarchive.archive.file import Archive, open_archive
-from ebsdarchive.archive.store import replacing
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.exchange.columns import write_columns
-from ebsdarchive.exchange.writers import write_patterns
-from ebsdarchive.geometry import Grid
-from ebsdarchive.scan import Orientations, Phase, Scan
-from ebsdarchive.verbs.exporting import layer_range, origin_of, select
+from ebsdarchive.scan import Phase, Scan
 from ebsdarchive.verbs.indexing import assumptions_of, with_centre
+from ebsdarchive.verbs.profile_files import require_ending, write_profile
 from ebsdarchive.verbs.progress import Progress, silent, stage
-from ebsdarchive.verbs.sampling import asked_layer, path_step_um, patterns_at, steps_per_unit
+from ebsdarchive.verbs.sampling import asked_layer, scan_at, steps_per_unit
 from ebsdarchive.verbs.targets import require_free
 
-__all__ = ["profile", "summary_of"]
+__all__ = ["profile"]
 
 SPACING = 0.25  # steps between samples, where nothing else is asked for
-TABLES, PATTERNS, PICTURES = (".csv",), (".h5", ".nc", ".npz"), (".png", ".pdf", ".svg")
 WIDTHS_MM = (60.0, 1000.0)
 
 
@@ -103,7 +97,7 @@ def profile(
     archive = open_archive(path)
     _require_sensible(smoothing, correlation, width_mm)
     for target in outputs:
-        _require_ending(target)
+        require_ending(target)
         require_free(target, path, force=force)
     name = asked_layer(archive, layer)
     scale = steps_per_unit(archive, unit)
@@ -134,48 +128,11 @@ def profile(
     if indexing is not None:
         found = _with_orientations(archive, found, indexing, progress)
     for target in outputs:
-        _write(archive, found, target, background, width_mm, force, progress)
+        write_profile(
+            archive, found, target,
+            background=background, pc=pc, width_mm=width_mm, force=force, progress=progress,
+        )  # fmt: skip
     return found
-
-
-def summary_of(found: PathProfile) -> dict[str, Any]:
-    """A profile's figures as plain JSON values; lengths in steps along x, and µm where known."""
-    um = found.step_um
-
-    def lengths(name: str, value: float) -> dict[str, float | None]:
-        return {f"{name}_steps": value, f"{name}_um": None if um is None else value * um}
-
-    said: dict[str, Any] = {
-        "layer": found.layer,
-        "samples": len(found.xy),
-        **lengths("length", found.path.length),
-        "s_median": None if found.along is None else float(np.median(found.along.s)),
-        "smoothing_steps": found.smoothing,
-        "crossings": None,
-        "indexed": None,
-        "notes": list(found.notes),
-    }
-    if found.indexed is not None:
-        known = found.indexed.phase_id >= 0
-        said["indexed"] = int(known.sum())
-        said["confidence"] = float(found.indexed.confidence.mean())
-        said["fit_deg"] = float(found.indexed.fit_deg[known].mean()) if known.any() else None
-    if found.crossings is not None:
-        said["crossings"] = [
-            {
-                **lengths("distance", crossing.distance),
-                "x": crossing.xy[0],
-                "y": crossing.xy[1],
-                "s_counts_per_step": crossing.s,
-                **lengths("width", crossing.width),
-                "correlation": crossing.correlation,
-                "disorientation_deg": crossing.disorientation_deg,
-                "phases": list(crossing.phases),
-                "confidence": crossing.confidence and list(crossing.confidence),
-            }
-            for crossing in found.crossings
-        ]
-    return said
 
 
 def _gradient(
@@ -240,20 +197,18 @@ class _Indexing:
             where,
         )
 
-    def of(self, sampled: Scan, progress: Progress) -> Indexed:
-        """Index the patterns at some positions, each with its projection centre."""
-        detector, _ = with_centre(sampled.detector, self.pc, self.where)
+    def of(self, sampled: Scan, progress: Progress) -> tuple[Indexed, dict[str, Any]]:
+        """Index the patterns at some positions, each with its projection centre; and how."""
+        detector, origin = with_centre(sampled.detector, self.pc, self.where)
         indexer = HoughIndexer(detector, self.phases, self.correction, self.families)
-        return index_points(sampled, indexer, progress=stage(progress, "indexing"))
-
-
-def _scan_at(archive: Archive, layer: str, xy: npt.NDArray[np.float64]) -> Scan:
-    """The scan with the patterns at positions (n, 2); without its own orientations."""
-    step_um = path_step_um(xy, (archive.grid.step_x_um, archive.grid.step_y_um))
-    grid = Grid("square", len(xy), 1, step_um)
-    patterns = patterns_at(archive, layer, xy)
-    scan = select(archive.scan(layer), patterns, grid, archive.grid.indices_of(xy))
-    return dataclasses.replace(scan, orientations=None)
+        found = index_points(sampled, indexer, progress=stage(progress, "indexing"))
+        return found, {
+            "phases": [phase.name for phase in self.phases],
+            "reflectors": [list(map(list, family)) for family in indexer.families],
+            "background": self.correction.method,
+            "pc_bruker": np.atleast_2d(np.asarray(detector.pc_bruker)).mean(axis=0).tolist(),
+            "pc_origin": origin,
+        }
 
 
 def _with_orientations(
@@ -262,8 +217,8 @@ def _with_orientations(
     """The profile with what indexing finds at its samples, and beside its crossings."""
     n, crossings = len(found.xy), found.crossings or ()
     sides = found.path.at(np.ravel([crossing.sides for crossing in crossings]))
-    sampled = _scan_at(archive, found.layer, np.concatenate([found.xy, sides]))
-    result = indexing.of(sampled, progress)
+    sampled = scan_at(archive, found.layer, np.concatenate([found.xy, sides]))
+    result, how = indexing.of(sampled, progress)
     samples, before, after = (
         result.take(part) for part in (np.s_[:n], np.s_[n::2], np.s_[n + 1 :: 2])
     )
@@ -284,65 +239,8 @@ def _with_orientations(
         indexed=samples,
         turning=turning(samples),
         phases=indexing.phases,
+        indexing=how,
         notes=(*found.notes, *assumptions_of(sampled.detector)),
-    )
-
-
-def _write(
-    archive: Archive,
-    found: PathProfile,
-    target: str | os.PathLike[str],
-    background: str,
-    width_mm: float | None,
-    force: bool,
-    progress: Progress,
-) -> None:
-    suffix = Path(target).suffix.lower()
-    if suffix in TABLES:
-        write_columns(target, found.columns(), force=force)
-        return
-    if suffix in PATTERNS:
-        _write_patterns(archive, found, target, force, progress)
-        return
-    from ebsdarchive.figures.page import save_figure, style
-    from ebsdarchive.figures.path_profile import draw_profile, strip_places
-
-    places = found.path.at(strip_places(found, width_mm))
-    patterns = patterns_at(archive, found.layer, places).read(0, len(places))
-    correction = Correction(background, mean_pattern(archive.scan(found.layer)))
-    shown = np.where(correction.lit, correction(patterns), np.nan)
-    with style():
-        figure = draw_profile(archive, found, shown, width_mm, stage(progress, "drawing"))
-        with replacing(target, force=force) as temporary:
-            save_figure(figure, temporary, suffix)
-
-
-def _write_patterns(
-    archive: Archive,
-    found: PathProfile,
-    target: str | os.PathLike[str],
-    force: bool,
-    progress: Progress,
-) -> None:
-    """Patterns and columns; kikuchipy finds the orientations as those of its signal."""
-    scan = _scan_at(archive, found.layer, found.xy)
-    if found.indexed is not None:
-        indexed = found.indexed
-        properties = {"confidence": indexed.confidence, "fit": indexed.fit_deg}
-        orientations = Orientations(indexed.quaternions, indexed.phase_id, properties)
-        scan = dataclasses.replace(scan, orientations=orientations, phases=found.phases)
-    write_patterns(
-        scan,
-        target,
-        positions=found.xy,
-        measured_dtype=archive.dtype,
-        dtype="float32",
-        intensity_range=layer_range(archive, found.layer),
-        origin={**origin_of(archive, found.layer), "profile": summary_of(found)},
-        columns=found.columns(),
-        force=force,
-        formats=PATTERNS,
-        progress=stage(progress, "writing"),
     )
 
 
@@ -354,13 +252,4 @@ def _require_sensible(smoothing: float, correlation: float, width_mm: float | No
     if width_mm is not None and not WIDTHS_MM[0] <= width_mm <= WIDTHS_MM[1]:
         raise ArgumentError(
             f"width: expected {WIDTHS_MM[0]:g} to {WIDTHS_MM[1]:g} mm, found {width_mm:g}"
-        )
-
-
-def _require_ending(target: str | os.PathLike[str]) -> None:
-    suffix, endings = Path(target).suffix.lower(), (*TABLES, *PATTERNS, *PICTURES)
-    if suffix not in endings:
-        raise ArgumentError(
-            f"{os.fspath(target)}: expected a file that ends in {', '.join(endings)}, found "
-            f"{suffix or 'no ending'}"
         )

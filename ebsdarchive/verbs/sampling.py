@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal
 
 import numpy as np
@@ -10,9 +11,10 @@ import numpy.typing as npt
 from ebsdarchive.archive.file import Archive
 from ebsdarchive.errors import ArgumentError, GeometryError
 from ebsdarchive.geometry import Grid, linear_weights
-from ebsdarchive.scan import Patterns
+from ebsdarchive.scan import Patterns, Scan
+from ebsdarchive.verbs.exporting import select
 
-__all__ = ["asked_layer", "path_step_um", "patterns_at", "steps_per_unit"]
+__all__ = ["asked_layer", "path_step_um", "patterns_at", "scan_at", "steps_per_unit"]
 
 
 def asked_layer(archive: Archive, layer: str | None) -> str:
@@ -25,7 +27,8 @@ def asked_layer(archive: Archive, layer: str | None) -> str:
         If the archive does not hold the layer that is named.
     """
     name = layer or ("neural" if "neural" in archive.layers else archive.pattern_layers[0])
-    archive.attributes(name)
+    if name not in archive.pattern_layers:
+        archive.patterns(name)  # says what is wrong with it
     return name
 
 
@@ -83,6 +86,18 @@ def patterns_at(
     from ebsdarchive.neural.storage import read_field
 
     return _FieldAt(read_field(archive.path), xy, archive.pattern_shape)
+
+
+def scan_at(archive: Archive, layer: str, xy: npt.NDArray[np.float64]) -> Scan:
+    """The scan with a layer's patterns at positions (n, 2) of a path; without its orientations.
+
+    Projection centres are those of the nearest measured points.
+    """
+    step_um = path_step_um(xy, (archive.grid.step_x_um, archive.grid.step_y_um))
+    grid = Grid("square", len(xy), 1, step_um)
+    patterns = patterns_at(archive, layer, xy)
+    scan = select(archive.scan(layer), patterns, grid, archive.grid.indices_of(xy))
+    return dataclasses.replace(scan, orientations=None)
 
 
 class _FieldAt:
