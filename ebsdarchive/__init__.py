@@ -26,6 +26,7 @@ _VERBS = {
     "open_archive": "ebsdarchive.archive.file",
     "open_scan": "ebsdarchive.exchange",
     "plot": "ebsdarchive.verbs.plotting",
+    "profile": "ebsdarchive.verbs.profiling",
     "query": "ebsdarchive.verbs.querying",
     "simulate": "ebsdarchive.verbs.simulating",
     "upgrade": "ebsdarchive.verbs.sharing",

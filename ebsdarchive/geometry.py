@@ -16,7 +16,14 @@ import numpy.typing as npt
 
 from ebsdarchive.errors import ArgumentError, GeometryError
 
-__all__ = ["Grid", "grid_positions", "path_positions", "pc_from_bruker", "pc_to_bruker"]
+__all__ = [
+    "Grid",
+    "grid_positions",
+    "linear_weights",
+    "path_positions",
+    "pc_from_bruker",
+    "pc_to_bruker",
+]
 
 PC_CONVENTIONS = ("bruker", "edax", "oxford", "emsoft4", "emsoft5")
 MAX_POSITIONS = 50_000_000  # of one path or raster; they are held in memory
@@ -267,6 +274,33 @@ def grid_positions(
     y = np.linspace(corner[1], opposite[1], ny) if ny > 1 else np.array([corner[1]])
     yy, xx = np.meshgrid(y, x, indexing="ij")
     return np.column_stack([xx.ravel(), yy.ravel()])
+
+
+def linear_weights(
+    grid: Grid, xy: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The points around positions (m, 2) within the scan, for linear interpolation between them.
+
+    It is linear along the row above and along the row below, where an end is continued, and between
+    the two.
+
+    Returns
+    -------
+    (m, 4) indices of points, and their weights (m, 4), whose sum is 1.
+    """
+    xy = np.clip(xy, 0.0, grid.extent)
+    starts = grid.row_starts
+    upper = np.minimum(xy[:, 1].astype(np.int64), max(grid.n_rows - 2, 0))
+    down = xy[:, 1] - upper
+    indices, weights = [], []
+    for row, share in ((upper, 1 - down), (np.minimum(upper + 1, grid.n_rows - 1), down)):
+        last = starts[row + 1] - starts[row] - 1
+        x = np.clip(xy[:, 0] - (0.5 * (row % 2) if grid.is_hexagonal else 0.0), 0.0, last)
+        column = np.minimum(x.astype(np.int64), np.maximum(last - 1, 0))
+        right = x - column
+        indices += [starts[row] + column, starts[row] + np.minimum(column + 1, last)]
+        weights += [share * (1 - right), share * right]
+    return np.stack(indices, axis=1), np.stack(weights, axis=1)
 
 
 def pc_to_bruker(

@@ -75,6 +75,13 @@ class Indexed:
     phase_id: npt.NDArray[np.int32]
     point_groups: dict[int, str]
 
+    def take(self, rows: slice | npt.NDArray[np.int64]) -> Indexed:
+        """The result for some of the points."""
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in _PER_POINT})
+
+
+_PER_POINT = ("quaternions", "fit_deg", "confidence", "phase_id")
+
 
 class HoughIndexer:
     """Indexes patterns of one detector; built once, called block by block.
@@ -237,8 +244,7 @@ def index_points(
 def joined(parts: Sequence[Indexed]) -> Indexed:
     """Results of several blocks as one."""
     arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("quaternions", "fit_deg", "confidence", "phase_id")
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_POINT
     }
     return dataclasses.replace(parts[0], **arrays)
 

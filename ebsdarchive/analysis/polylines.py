@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.analysis.grains import SIDE, Grains, borders, oriented_normals
-from ebsdarchive.analysis.ridges import BandPatterns, Raster, Slopes
+from ebsdarchive.analysis.ridges import BandPatterns, Raster, Slopes, half_way
 from ebsdarchive.exchange.outlines import Boundary
 from ebsdarchive.neural.gradient import DiffractionGradient
 
@@ -76,25 +76,9 @@ def _onto_ridge(
         at = middle[part, None] + OFFSETS[:, None] * across[:, None]  # (b, o, 2)
         at = np.clip(at, 0.0, raster.grid.extent)
         patterns = bands(at.reshape(-1, 2)).reshape(*at.shape[:2], -1)
-        first, last = patterns[:, 0], patterns[:, -1]
-        way = last - first
-        share = ((patterns - first[:, None]) * way[:, None]).sum(axis=2)
-        share /= np.maximum((way**2).sum(axis=1), 1e-30)[:, None]  # 0 … 1 across the boundary
-        shift = _crossing(share)
+        shift = half_way(patterns, OFFSETS)
         out[part] = middle[part] + shift[:, None] * across
     return np.clip(out, 0.0, raster.grid.extent)
-
-
-def _crossing(share: npt.NDArray) -> npt.NDArray[np.float64]:
-    """(b,) offset nearest to 0 at which `share` (b, o) rises through one half; 0 without one."""
-    rises = (share[:, :-1] < 0.5) & (share[:, 1:] >= 0.5)
-    step = OFFSETS[1] - OFFSETS[0]
-    gain = np.where(rises, share[:, 1:] - share[:, :-1], 1.0)
-    offset = OFFSETS[:-1] + step * np.where(rises, (0.5 - share[:, :-1]) / gain, 0.0)
-    distance = np.where(rises, np.abs(offset), np.inf)
-    nearest = distance.argmin(axis=1)
-    there = np.arange(len(share))
-    return np.where(np.isfinite(distance[there, nearest]), offset[there, nearest], 0.0)
 
 
 def _chains(

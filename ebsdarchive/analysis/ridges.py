@@ -17,7 +17,7 @@ from ebsdarchive.geometry import MAX_POSITIONS, Grid
 from ebsdarchive.neural.field import Field
 from ebsdarchive.neural.gradient import DiffractionGradient, pattern_gauge
 
-__all__ = ["BandPatterns", "Raster", "Slopes", "smoothed_slopes"]
+__all__ = ["BandPatterns", "Raster", "Slopes", "Window", "half_way", "smoothed_slopes"]
 
 BAND_SHARE = 1 / 20  # of the pattern's width: what is wider than this is background, not band
 INNER = 0.9  # share of a pixel's surroundings that must be inside the mask
@@ -80,6 +80,30 @@ class Raster:
         ny, nx = self.shape
         column, row = np.rint(np.asarray(xy) * self.per_step).astype(np.int64).T
         return np.clip(row, 0, ny - 1) * nx + np.clip(column, 0, nx - 1)
+
+
+@dataclass(frozen=True)
+class Window(Raster):
+    """The part of a raster from one of the scan's points to another, both included.
+
+    Parameters
+    ----------
+    first, last
+        (x, y) in whole steps.
+    """
+
+    first: tuple[int, int] = (0, 0)
+    last: tuple[int, int] = (0, 0)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        (x0, y0), (x1, y1) = self.first, self.last
+        return (y1 - y0) * self.per_step + 1, (x1 - x0) * self.per_step + 1
+
+    def positions(self, rows: slice, columns: slice) -> npt.NDArray[np.float64]:
+        """(m, 2) positions (x, y) in steps of a part of the window, row by row."""
+        return super().positions(rows, columns) + self.first
 
 
 @dataclass(frozen=True)
@@ -198,6 +222,35 @@ class BandPatterns:
         values[:, :-1] += self._gauge[0]
         values[:, -1] = self._faint
         return values
+
+
+def half_way(patterns: npt.NDArray, offsets: npt.NDArray) -> npt.NDArray[np.float64]:
+    """Where patterns on a line across a boundary are half way from those at its two ends.
+
+    Parameters
+    ----------
+    patterns
+        (b, o, r) rows in an orthonormal gauge, on b lines.
+    offsets
+        (o,) where they stand, evenly and in order, from the middle that a boundary is sought near.
+
+    Returns
+    -------
+    (b,) offset nearest to 0 at which the share of the last pattern rises through one half; 0
+    without one.
+    """
+    first, last = patterns[:, :1], patterns[:, -1:]
+    way = last - first
+    share = ((patterns - first) * way).sum(axis=2)
+    share /= np.maximum((way**2).sum(axis=2), 1e-30)  # 0 … 1 across the boundary
+    rises = (share[:, :-1] < 0.5) & (share[:, 1:] >= 0.5)
+    gain = np.where(rises, share[:, 1:] - share[:, :-1], 1.0)
+    step = offsets[1] - offsets[0]
+    offset = offsets[:-1] + step * np.where(rises, (0.5 - share[:, :-1]) / gain, 0.0)
+    distance = np.where(rises, np.abs(offset), np.inf)
+    nearest = distance.argmin(axis=1)
+    there = np.arange(len(share))
+    return np.where(np.isfinite(distance[there, nearest]), offset[there, nearest], 0.0)
 
 
 class _Surroundings:

@@ -23,6 +23,7 @@ COMMANDS = (
     "compress",
     "fit",
     "query",
+    "profile",
     "boundaries",
     "export",
     "index",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ebsdarchive.cli.options import PathType, progress_bar
+from ebsdarchive.cli.options import CorrelationOption, PathType, SmoothingOption, progress_bar
 
 
 @click.command("boundaries")
@@ -21,13 +21,7 @@ from ebsdarchive.cli.options import PathType, progress_bar
     metavar="K",
     help="Samples of the maps per scan step.",
 )
-@click.option(
-    "--correlation",
-    type=click.FloatRange(-1, 1),
-    default=0.6,
-    show_default=True,
-    help="Of patterns that are of one grain; more finds fainter ones (0.6: 1.3 to 1.8 degrees).",
-)
+@CorrelationOption
 @click.option(
     "--min-size",
     type=click.FloatRange(0),
@@ -36,14 +30,7 @@ from ebsdarchive.cli.options import PathType, progress_bar
     metavar="POINTS",
     help="Area of the smallest grain.",
 )
-@click.option(
-    "--smoothing",
-    type=click.FloatRange(0),
-    default=0.5,
-    show_default=True,
-    metavar="STEPS",
-    help="Width by which the field is smoothed for the map of S and to find ridges.",
-)
+@SmoothingOption
 @click.option(
     "-o",
     "--output",

@@ -10,12 +10,15 @@ from typing import Any
 import click
 
 __all__ = [
+    "CorrelationOption",
     "LayerOption",
     "PathType",
+    "SmoothingOption",
     "guarantee",
     "indexing_options",
     "neural_options",
     "pair",
+    "path_options",
     "pick_neural_options",
     "positive_or_auto",
     "progress_bar",
@@ -103,6 +106,58 @@ LayerOption = click.option(
     "--layer", metavar="NAME", help="Layer of patterns: raw, neural, or the name of a restored one."
 )
 
+CorrelationOption = click.option(
+    "--correlation",
+    type=click.FloatRange(-1, 1),
+    default=0.6,
+    show_default=True,
+    help="Of patterns that are of one grain; more finds fainter ones (0.6: 1.3 to 1.8 degrees).",
+)
+
+SmoothingOption = click.option(
+    "--smoothing",
+    type=click.FloatRange(0),
+    default=0.5,
+    show_default=True,
+    metavar="STEPS",
+    help="Width by which the field is smoothed to find the ridges of S.",
+)
+
+
+def path_options(required: bool) -> Callable[..., Any]:
+    """The options of a path and its samples, and of the unit of all positions."""
+    return _adding(
+        [
+            click.option(
+                "--path",
+                "along",
+                type=vertices,
+                required=required,
+                help="Along a polyline x0,y0:x1,y1[:x2,y2...].",
+            ),
+            click.option("--samples", type=click.IntRange(2), help="Positions along the path."),
+            click.option("--spacing", type=float, help="Distance of positions along the path."),
+            click.option(
+                "--unit",
+                type=click.Choice(["step", "um"]),
+                default="step",
+                show_default=True,
+                help="Unit of positions and spacing.",
+            ),
+        ]
+    )
+
+
+def _adding(options: list[Callable[..., Any]]) -> Callable[..., Any]:
+    """What adds options to a command, in their order."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
 
 def indexing_options(background: str) -> Callable[..., Any]:
     """The options of Hough indexing; `background` is the default of its option."""
@@ -135,13 +190,7 @@ def indexing_options(background: str) -> Callable[..., Any]:
             "--pc", type=triple, help="Projection centre in Bruker's convention.  [default: scan's]"
         ),
     ]
-
-    def add(function: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
+    return _adding(options)
 
 
 def source_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,29 +13,20 @@ from ebsdarchive.cli.options import (
     PathType,
     columns_rows,
     pair,
+    path_options,
     progress_bar,
     region,
-    vertices,
 )
 
 
 @click.command("query")
 @click.argument("archive", type=PathType)
-@click.option("--path", "along", type=vertices, help="Along a polyline x0,y0:x1,y1[:x2,y2...].")
-@click.option("--samples", type=click.IntRange(2), help="Positions along the path.")
-@click.option("--spacing", type=float, help="Distance of positions along the path.")
+@path_options(required=False)
 @click.option("--points", type=PathType, help="At the positions of a CSV file with columns x, y.")
 @click.option("--point", type=pair, help="At one position x,y.")
 @click.option("--grid", "corners", type=region, help="On a raster between two corners.")
 @click.option("--shape", type=columns_rows, help="Columns and rows of the raster, NX,NY.")
 @click.option("--upsample", type=click.IntRange(1), help="The whole scan, K times finer.")
-@click.option(
-    "--unit",
-    type=click.Choice(["step", "um"]),
-    default="step",
-    show_default=True,
-    help="Unit of positions and spacing.",
-)
 @LayerOption
 @click.option(
     "--interpolation",

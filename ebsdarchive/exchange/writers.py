@@ -7,7 +7,7 @@ goes into files beside it (`writing.beside`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ebsdarchive.archive.store import FOLDER_RECORD, replacing, replacing_folder
 from ebsdarchive.errors import OutputError
+from ebsdarchive.exchange.columns import Column
 from ebsdarchive.exchange.quantise import Quantisation, choose_quantisation, range_of
 from ebsdarchive.exchange.writing.beside import files_beside, losses, write_sidecar
 from ebsdarchive.exchange.writing.job import WRITTEN_BY, Job
@@ -75,6 +76,7 @@ def write_patterns(
     origin: dict[str, Any] | None = None,
     overview: tuple[npt.NDArray, tuple[float, float]] | None = None,
     sample_frame: str = "edax",
+    columns: Sequence[Column] = (),
     force: bool = False,
     formats: tuple[str, ...] | None = None,
     progress: Progress | None = None,
@@ -101,6 +103,8 @@ def write_patterns(
         A map (ny, nx) of the archived scan and its extent in steps, for pictures.
     sample_frame
         Of the scan's orientations, "edax" (which is kikuchipy's) or "oxford".
+    columns
+        More values of each pattern, for h5, npz and nc.
     formats
         Keys of formats that the caller allows; by default all.
 
@@ -155,6 +159,7 @@ def write_patterns(
             origin=origin,
             version=version,
             overview=overview,
+            columns=tuple(columns),
         )
         chosen.write(job)
         if chosen.folder and chosen.convention is not None:

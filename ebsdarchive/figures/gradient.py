@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from ebsdarchive.archive.file import Archive
 from ebsdarchive.errors import MissingLayerError
 from ebsdarchive.figures.kinds import PlotOptions
 from ebsdarchive.figures.maps import draw_value_map
-from ebsdarchive.figures.page import COLUMN_MM, MARGIN, Page, add_map, map_size
+from ebsdarchive.figures.page import COLUMN_MM, MARGIN, Page, add_map, map_size, raster_grid
 from ebsdarchive.geometry import Grid
 
 __all__ = ["draw_boundaries", "draw_gradient"]
@@ -95,17 +94,4 @@ def _on_its_raster(archive: Archive, name: str) -> tuple[npt.NDArray, Grid]:
         )
     values, grid = archive.map(name), archive.grid
     per_step = int(archive.attributes(layer).get("samples_per_step", 1))
-    ny, nx = values.shape
-    step_x, step_y = grid.step_x_um, grid.step_y_um
-    if step_x is None or step_y is None:
-        step_x = step_y = None
-    raster = replace(
-        grid,
-        kind="square",
-        n_columns=nx,
-        n_rows=ny,
-        n_columns_even=None,
-        step_x_um=None if step_x is None else step_x / per_step,
-        step_y_um=None if step_y is None else step_y / per_step,
-    )
-    return values, raster
+    return values, raster_grid(grid, values.shape, per_step)

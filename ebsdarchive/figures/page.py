@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,16 @@ from matplotlib.figure import Figure
 
 from ebsdarchive.geometry import Grid
 
-__all__ = ["Page", "add_colour_bar", "add_map", "limits_of", "map_size", "save_figure", "style"]
+__all__ = [
+    "Page",
+    "add_colour_bar",
+    "add_map",
+    "limits_of",
+    "map_size",
+    "raster_grid",
+    "save_figure",
+    "style",
+]
 
 MM = 1 / 25.4
 COLUMN_MM, PAGE_MM = 85.0, 180.0  # one and two columns of most journals
@@ -88,6 +97,22 @@ def map_size(grid: Grid, width: float, tallest: float = TALLEST_MM) -> tuple[flo
     if height > tallest:
         return tallest * across / down, tallest
     return width, height
+
+
+def raster_grid(grid: Grid, shape: tuple[int, int], per_step: int) -> Grid:
+    """The square grid of a raster (rows, columns) with `per_step` samples on each step of a scan's
+    grid, for `add_map`."""
+    step_x, step_y = grid.step_x_um, grid.step_y_um
+    known = step_x is not None and step_y is not None
+    return replace(
+        grid,
+        kind="square",
+        n_columns=shape[1],
+        n_rows=shape[0],
+        n_columns_even=None,
+        step_x_um=step_x / per_step if step_x is not None and known else None,
+        step_y_um=step_y / per_step if step_y is not None and known else None,
+    )
 
 
 def _extent(grid: Grid) -> tuple[float, float]:

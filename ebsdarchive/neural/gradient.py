@@ -51,11 +51,11 @@ class DiffractionGradient:
         """
         xy = np.asarray(xy_steps, dtype=np.float64).reshape(-1, 2)
         out = np.empty(len(xy), np.float32)
-        for start, stop in self._blocks(len(xy)):
-            slopes = self.slopes(xy[start:stop])
-            out[start:stop] = np.sqrt((slopes**2).sum(axis=(1, 2)))
+        for start in range(0, len(xy), self.block_length):
+            slopes = self.slopes(xy[start : start + self.block_length])
+            out[start : start + len(slopes)] = np.sqrt((slopes**2).sum(axis=(1, 2)))
             if progress is not None:
-                progress(stop, len(xy))
+                progress(start + len(slopes), len(xy))
         return out
 
     def slopes(self, xy_steps: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -68,9 +68,10 @@ class DiffractionGradient:
         slopes[:, 1] /= self.field.grid.row_distance
         return slopes @ self._gauge
 
-    def _blocks(self, count: int) -> list[tuple[int, int]]:
-        length = max(1, BLOCK_BYTES // (16 * self.field.tensors.rank))
-        return [(start, min(start + length, count)) for start in range(0, count, length)]
+    @property
+    def block_length(self) -> int:
+        """Positions to ask for slopes at once, so that memory stays bounded."""
+        return max(1, BLOCK_BYTES // (16 * self.field.tensors.rank))
 
 
 def pattern_gauge(basis: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

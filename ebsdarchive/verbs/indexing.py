@@ -22,7 +22,7 @@ from ebsdarchive.errors import ArgumentError, OutputError
 from ebsdarchive.scan import Detector, Orientations, Phase
 from ebsdarchive.verbs.progress import Progress, silent, stage
 
-__all__ = ["IndexSummary", "index", "with_centre"]
+__all__ = ["IndexSummary", "assumptions_of", "index", "with_centre"]
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def index(
         fit_deg=float(np.nanmean(found.fit_deg)) if (found.phase_id >= 0).any() else float("nan"),
         pc_bruker=tuple(centres.mean(axis=0).tolist()),
         pc_origin=origin,
-        notes=_notes(detector),
+        notes=assumptions_of(detector),
     )
 
 
@@ -200,8 +200,8 @@ def with_centre(
     return detector, "scan"
 
 
-def _notes(detector: Detector) -> tuple[str, ...]:
-    """What the indexing took for granted."""
+def assumptions_of(detector: Detector) -> tuple[str, ...]:
+    """What indexing with a detector takes for granted, in words."""
     notes = []
     if detector.sample_tilt_deg is None:
         notes.append("sample tilt not known: 70 degrees taken")

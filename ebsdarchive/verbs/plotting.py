@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ebsdarchive.archive.file import open_archive
 from ebsdarchive.archive.store import replacing
-from ebsdarchive.errors import ArgumentError, OutputError
+from ebsdarchive.errors import ArgumentError
 from ebsdarchive.figures.kinds import KINDS, PlotOptions, draw
 from ebsdarchive.verbs.progress import Progress, silent, stage
-from ebsdarchive.verbs.targets import require_other_file
+from ebsdarchive.verbs.targets import require_free
 
 __all__ = ["plot"]
 
@@ -65,7 +65,7 @@ def plot(
         If the archive lacks what the picture is of.
     """
     archive = open_archive(path)
-    require_other_file(output, path)
+    require_free(output, path, force=force)
     suffix = Path(output).suffix.lower()
     if what not in KINDS:
         raise ArgumentError(f"plot: expected one of {', '.join(KINDS)}, found {what!r}")
@@ -77,10 +77,6 @@ def plot(
     if width_mm is not None and not WIDTHS_MM[0] <= width_mm <= WIDTHS_MM[1]:
         raise ArgumentError(
             f"width: expected {WIDTHS_MM[0]:g} to {WIDTHS_MM[1]:g} mm, found {width_mm:g}"
-        )
-    if Path(output).exists() and not force:
-        raise OutputError(
-            f"{os.fspath(output)}: expected no such file, found one; use --force to replace it"
         )
     options = PlotOptions(layer, map_name, direction, tuple(points), flat, width_mm)
     from ebsdarchive.figures.page import save_figure, style

@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.archive.file import Archive, open_archive
-from ebsdarchive.errors import ArgumentError, GeometryError
+from ebsdarchive.archive.file import open_archive
+from ebsdarchive.errors import ArgumentError
 from ebsdarchive.exchange.writers import Written, write_patterns
 from ebsdarchive.geometry import Grid, grid_positions, path_positions
-from ebsdarchive.scan import Patterns
 from ebsdarchive.verbs.exporting import layer_range, origin_of, sample_frame_of, select
 from ebsdarchive.verbs.progress import Progress, silent, stage
+from ebsdarchive.verbs.sampling import asked_layer, path_step_um, patterns_at, steps_per_unit
 from ebsdarchive.verbs.targets import require_other_file
 
 __all__ = ["query", "read_positions"]
@@ -82,8 +82,8 @@ def query(
     archive = open_archive(path)
     if output is not None:
         require_other_file(output, path)
-    name = layer or ("neural" if "neural" in archive.layers else archive.pattern_layers[0])
-    scale = _scale(archive, unit)
+    name = asked_layer(archive, layer)
+    scale = steps_per_unit(archive, unit)
     given = [w for w in (point, points, along, corners, upsample) if w is not None]
     if len(given) != 1:
         raise ArgumentError(
@@ -106,7 +106,7 @@ def query(
             xy = path_positions(vertices * scale)
         else:
             xy = path_positions(vertices, samples, spacing) * scale
-        grid = Grid("square", len(xy), 1, _path_step_um(xy, grid_um))
+        grid = Grid("square", len(xy), 1, path_step_um(xy, grid_um))
     elif corners is not None and shape is not None:
         x0, y0, x1, y1 = corners
         xy = grid_positions((x0, y0), (x1, y1), shape) * scale
@@ -121,7 +121,7 @@ def query(
         xy = grid_positions((0.0, 0.0), ends, fine)
         grid = _raster(xy, fine, grid_um)
     archive.grid.require_inside(xy)
-    patterns = _sampler(archive, name, xy, interpolation)
+    patterns = patterns_at(archive, name, xy, interpolation)
     if output is None:
         return np.asarray(patterns.read(0, len(xy)), dtype=np.float32)
     nearest = archive.grid.indices_of(xy)
@@ -182,27 +182,6 @@ def read_positions(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
     return np.array(rows)
 
 
-def _scale(archive: Archive, unit: str) -> npt.NDArray[np.float64]:
-    """(2,) factor from `unit` to steps along x and y."""
-    if unit == "step":
-        return np.ones(2)
-    if unit != "um":
-        raise ArgumentError(f"unit: expected step or um, found {unit!r}")
-    steps = (archive.grid.step_x_um, archive.grid.step_y_um)
-    if None in steps:
-        raise GeometryError(
-            f"{archive.path}: expected a known step for positions in um, found none in the source; "
-            f"give positions in steps"
-        )
-    return 1.0 / np.array(steps, dtype=np.float64)
-
-
-def _path_step_um(xy: npt.NDArray, step_um: tuple[float | None, float | None]) -> float | None:
-    if None in step_um or len(xy) < 2:
-        return None
-    return float(np.hypot(*((xy[1] - xy[0]) * np.array(step_um, np.float64)))) or None
-
-
 def _raster(
     xy: npt.NDArray, shape: tuple[int, int], step_um: tuple[float | None, float | None]
 ) -> Grid:
@@ -219,83 +198,3 @@ def _raster(
         (step_x * dx or None) if step_x else None,
         (step_y * dy or None) if step_y else None,
     )
-
-
-def _sampler(
-    archive: Archive, layer: str, xy: npt.NDArray[np.float64], interpolation: str
-) -> Patterns:
-    """Patterns of a layer at any positions, read on demand."""
-    archive.attributes(layer)  # names the layers that there are where this one is missing
-    if interpolation not in ("linear", "field"):
-        raise ArgumentError(f"interpolation: expected linear or field, found {interpolation!r}")
-    if interpolation == "linear":
-        return _Interpolated(archive.grid, archive.patterns(layer), xy)
-    if layer != "neural":
-        raise ArgumentError(
-            f"interpolation: expected the neural layer for values of the field, found {layer}; "
-            f"use linear"
-        )
-    from ebsdarchive.neural.storage import read_field
-
-    return _FieldAt(read_field(archive.path), xy, archive.pattern_shape)
-
-
-class _FieldAt:
-    """A neural field at positions."""
-
-    def __init__(self, field: Any, xy: npt.NDArray[np.float64], shape: tuple[int, int]) -> None:
-        self.field, self.xy = field, xy
-        self.shape = (len(xy), *shape)
-        self.dtype = np.dtype(np.float32)
-
-    def read(self, start: int, stop: int) -> npt.NDArray:
-        return self.field.patterns(self.xy[start:stop])
-
-
-class _Interpolated:
-    """A layer's patterns: themselves at the measured points, and linear between them."""
-
-    def __init__(self, grid: Grid, patterns: Patterns, xy: npt.NDArray[np.float64]) -> None:
-        nearest = grid.indices_of(xy)
-        exact = np.abs(grid.positions_at(nearest) - xy).max(axis=1) < 1e-9
-        self.patterns = patterns
-        self.shape = (len(xy), *patterns.shape[1:])
-        self.dtype = patterns.dtype if exact.all() else np.dtype(np.float32)
-        if exact.all():
-            self.indices, self.weights = nearest[:, None], np.ones((len(xy), 1))
-        else:
-            self.indices, self.weights = _corners(grid, np.clip(xy, 0.0, grid.extent))
-
-    def read(self, start: int, stop: int) -> npt.NDArray:
-        indices, weights = self.indices[start:stop], self.weights[start:stop]
-        used = np.unique(indices[weights > 0])
-        runs = np.split(used, np.flatnonzero(np.diff(used) != 1) + 1)
-        found = np.concatenate([self.patterns.read(run[0], run[-1] + 1) for run in runs])
-        place = np.minimum(np.searchsorted(used, indices), len(used) - 1)
-        if indices.shape[1] == 1:
-            return found[place[:, 0]]
-        out = np.zeros((len(indices), *self.shape[1:]), np.float32)
-        for corner in range(4):
-            part = np.flatnonzero(weights[:, corner] > 0)  # 0 times infinity is not 0
-            weight = weights[part, corner, None, None].astype(np.float32)
-            out[part] += weight * found[place[part, corner]]
-        return out
-
-
-def _corners(
-    grid: Grid, xy: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Indices (m, 4) of the points around each position (m, 2), and their weights (m, 4): linear
-    along the row above and along the row below, where an end is continued, and between them."""
-    starts = grid.row_starts
-    upper = np.minimum(xy[:, 1].astype(np.int64), max(grid.n_rows - 2, 0))
-    down = xy[:, 1] - upper
-    indices, weights = [], []
-    for row, share in ((upper, 1 - down), (np.minimum(upper + 1, grid.n_rows - 1), down)):
-        last = starts[row + 1] - starts[row] - 1
-        x = np.clip(xy[:, 0] - (0.5 * (row % 2) if grid.is_hexagonal else 0.0), 0.0, last)
-        column = np.minimum(x.astype(np.int64), np.maximum(last - 1, 0))
-        right = x - column
-        indices += [starts[row] + column, starts[row] + np.minimum(column + 1, last)]
-        weights += [share * (1 - right), share * right]
-    return np.stack(indices, axis=1), np.stack(weights, axis=1)

@@ -17,7 +17,7 @@ from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
 from ebsdarchive.exchange.outlines import outline_format, write_outlines
 from ebsdarchive.verbs.progress import Progress, silent, stage
-from ebsdarchive.verbs.targets import require_other_file
+from ebsdarchive.verbs.targets import require_free
 
 __all__ = ["GRADIENT_MAP", "GRAIN_MAP", "BoundariesSummary", "boundaries"]
 
@@ -215,13 +215,4 @@ def _require_free(archive: Archive, outputs: Sequence[str | os.PathLike[str]], f
             )
     for target in outputs:
         outline_format(target)
-        require_other_file(target, archive.path)
-        if os.path.exists(target) and not force:
-            raise OutputError(
-                f"{os.fspath(target)}: expected no such file, found one; use --force to replace it"
-            )
-        folder = os.path.dirname(os.fspath(target)) or "."
-        if not os.path.isdir(folder):
-            raise OutputError(
-                f"{os.fspath(target)}: expected an existing folder {folder}, found none"
-            )
+        require_free(target, archive.path, force=force)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ebsdarchive.errors import OutputError
 
-__all__ = ["require_other_file"]
+__all__ = ["require_free", "require_other_file"]
 
 
 def require_other_file(output: str | os.PathLike[str], *sources: str | os.PathLike[str]) -> None:
@@ -17,3 +17,21 @@ def require_other_file(output: str | os.PathLike[str], *sources: str | os.PathLi
             raise OutputError(
                 f"{os.fspath(output)}: expected another file than the source; choose one with -o"
             )
+
+
+def require_free(
+    output: str | os.PathLike[str], *sources: str | os.PathLike[str], force: bool
+) -> None:
+    """Raise OutputError, before the work begins, if a result cannot have its place.
+
+    That is if `output` is one of the files that are read, if it exists (without `force`), or if its
+    folder does not.
+    """
+    require_other_file(output, *sources)
+    if os.path.exists(output) and not force:
+        raise OutputError(
+            f"{os.fspath(output)}: expected no such file, found one; use --force to replace it"
+        )
+    folder = os.path.dirname(os.fspath(output)) or "."
+    if not os.path.isdir(folder):
+        raise OutputError(f"{os.fspath(output)}: expected an existing folder {folder}, found none")

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import h5netcdf
+import h5py
 import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive.output import stop_if_failed
 from ebsdarchive.archive.store import open_for_writing
 from ebsdarchive.errors import OutputError
+from ebsdarchive.exchange.columns import Column
 from ebsdarchive.exchange.writing.job import Job
 from ebsdarchive.exchange.writing.record import geometry_record
 
@@ -54,6 +56,12 @@ def write_netcdf(job: Job) -> None:
             file.dimensions["component"] = 3
             where = (*dims[:-2], "component")
             file.create_variable("pc_bruker", where, centres.dtype, data=centres)
+        for column, values in _columns(job, dims):
+            texts = values.dtype.kind == "U"
+            kind = h5py.string_dtype() if texts else values.dtype
+            held = values.astype(object) if texts else values
+            variable = file.create_variable(column.name, dims[:-2], kind, data=held)
+            variable.attrs.update(column.about())
         _fill(job, patterns, dims)
         file.attrs.update(_about(job))
 
@@ -89,6 +97,11 @@ def write_zarr(job: Job) -> None:
         variable = root.create_array("pc_bruker", shape=centres.shape, dtype="<f8", fill_value=None)
         variable[:] = centres
         variable.attrs["_ARRAY_DIMENSIONS"] = [*dims[:-2], "component"]
+    for column, values in _columns(job, dims):
+        kind = values.dtype.newbyteorder("<")
+        variable = root.create_array(column.name, shape=values.shape, dtype=kind, fill_value=None)
+        variable[...] = values
+        variable.attrs.update({"_ARRAY_DIMENSIONS": list(dims[:-2]), **column.about()})
     _fill(job, patterns, dims)
     root.attrs.update(_about(job))
     zarr.consolidate_metadata(str(job.path), zarr_format=2)
@@ -111,6 +124,7 @@ def write_npz(job: Job) -> None:
             "positions": job.positions,
             "origin": np.array(json.dumps(job.origin | record)),
             "pc_bruker": _centres(job, ("point", "v", "u")),
+            **{column.name: column.values for column in job.columns},
         }
         for name, values in arrays.items():
             if values is None:
@@ -165,6 +179,13 @@ def _centres(job: Job, dims: tuple[str, ...]) -> npt.NDArray | None:
     if pc is None or np.ndim(pc) < 2 or len(pc) != job.shape[0]:
         return None
     return np.asarray(pc, float).reshape(*_full_shape(job, dims)[:-2], 3)
+
+
+def _columns(job: Job, dims: tuple[str, ...]) -> Iterator[tuple[Column, npt.NDArray]]:
+    """Columns of values in the shape of the map; positions are coordinates already."""
+    for column in job.columns:
+        if column.name not in ("x", "y"):
+            yield column, column.values.reshape(_full_shape(job, dims)[:-2])
 
 
 def _fill(job: Job, target: Any, dims: tuple[str, ...]) -> None:

@@ -52,11 +52,17 @@ def write_stream(group: h5py.Group, name: str, job: Job, **options: Any) -> h5py
 
 
 def write_export_node(file: h5py.File, job: Job) -> None:
-    """``ebsdarchive_export``: origin, quantisation, grid and positions; written last."""
+    """``ebsdarchive_export``: origin, quantisation, grid, positions and columns; written last."""
     node = file.create_group("ebsdarchive_export")
     node.attrs.update(job.about())
     node.create_dataset("positions", data=job.positions)
     node["positions"].attrs["units"] = "step"
+    for column in job.columns:
+        texts = column.values.dtype.kind == "U"
+        values = column.values.astype(object) if texts else column.values
+        kind = h5py.string_dtype() if texts else values.dtype
+        dataset = node.create_dataset(f"columns/{column.name}", data=values, dtype=kind)
+        dataset.attrs.update(column.about())
 
 
 def write_entries(group: h5py.Group, entries: Mapping[str, Any]) -> None:

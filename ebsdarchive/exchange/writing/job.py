@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive import __version__
+from ebsdarchive.exchange.columns import Column
 from ebsdarchive.exchange.quantise import Quantisation
 from ebsdarchive.exchange.writing.record import geometry_record
 from ebsdarchive.scan import Scan
@@ -43,6 +44,8 @@ class Job:
         Of the format, where it has several.
     overview
         A map (ny, nx) of the archived scan and its extent in steps, for pictures.
+    columns
+        More values of each pattern, for formats of labelled arrays and kikuchipy's.
     """
 
     path: Path
@@ -55,6 +58,7 @@ class Job:
     origin: dict[str, Any]
     version: int | None = None
     overview: tuple[npt.NDArray, tuple[float, float]] | None = None
+    columns: tuple[Column, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
