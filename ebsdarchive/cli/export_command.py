@@ -7,13 +7,22 @@ from typing import Any
 
 import click
 
-from ebsdarchive.cli.options import LayerOption, PathType, progress_bar, readable_bytes, region
+from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes, region
+from ebsdarchive.exchange.outlines import WrittenOutlines
 
 
 @click.command("export")
 @click.argument("archive", type=PathType)
-@click.option("-o", "--output", type=PathType, required=True, help="File: .up1, .up2 or .h5.")
-@LayerOption
+@click.option(
+    "-o",
+    "--output",
+    type=PathType,
+    required=True,
+    help="File: .up1, .up2 or .h5; .csv or .geojson for boundaries.",
+)
+@click.option(
+    "--layer", metavar="NAME", help="raw, neural, the name of a restored layer, or maps/boundaries."
+)
 @click.option("--region", type=region, help="First and last column and row, x0,y0:x1,y1.")
 @click.option(
     "--dtype",
@@ -26,11 +35,13 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
     """Write the patterns of ARCHIVE for other software: EDAX up1 and up2, or kikuchipy's h5.
 
     What a format cannot hold (projection centre, tilts, scaling) goes into a JSON file beside it.
+    Boundaries that `ebsdarchive boundaries` stored are written as polylines.
 
     \b
     Examples:
       ebsdarchive export scan.archive.h5 -o scan.up2
       ebsdarchive export scan.archive.h5 -o smooth.h5 --layer neural --region 0,0:19,9
+      ebsdarchive export scan.archive.h5 -o grains.geojson --layer maps/boundaries
     """
     from ebsdarchive import export
 
@@ -42,6 +53,15 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
 
 def report(written: Any) -> dict[str, Any]:
     """A written file as plain values, with the lines that a person reads."""
+    if isinstance(written, WrittenOutlines):
+        line = f"{written.path}: {written.boundaries} boundaries, {written.vertices} vertices"
+        return {
+            "path": written.path,
+            "boundaries": written.boundaries,
+            "vertices": written.vertices,
+            "bytes": written.nbytes,
+            "lines": [f"{line}, {readable_bytes(written.nbytes)}"],
+        }
     rule = written.quantisation
     lines = [f"{written.path}: {written.count} patterns, {readable_bytes(written.nbytes)}"]
     if rule.dtype != "float32" and not rule.is_identity:

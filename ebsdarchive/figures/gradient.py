@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive.file import Archive
+from ebsdarchive.archive.outlines import Outlines, read_outlines
 from ebsdarchive.errors import MissingLayerError
 from ebsdarchive.figures.kinds import PlotOptions
 from ebsdarchive.figures.maps import draw_value_map
@@ -31,6 +32,7 @@ def draw_gradient(archive: Archive, options: PlotOptions, progress: Progress) ->
 
 def draw_boundaries(archive: Archive, options: PlotOptions, progress: Progress) -> Any:
     """Grains in a few colours, such that neighbours differ, and their boundaries in black."""
+    from matplotlib.collections import LineCollection
     from matplotlib.colors import ListedColormap
 
     labels, grid = _on_its_raster(archive, "grains")
@@ -43,22 +45,12 @@ def draw_boundaries(archive: Archive, options: PlotOptions, progress: Progress) 
         page, colours[labels], grid, (MARGIN, MARGIN), size,
         cmap=shown, vmin=-0.5, vmax=count - 0.5, interpolation="nearest",
     )  # fmt: skip
-    left, right, bottom, top = image.get_extent()
-    rows, columns = labels.shape
-    across, down = (right - left) / columns, (bottom - top) / rows
-    lines = []
-    for axis in (0, 1):
-        first = labels[:, :-1] if axis == 1 else labels[:-1]
-        second = labels[:, 1:] if axis == 1 else labels[1:]
-        for row, column in np.argwhere(first != second):
-            x, y = column * across, row * down
-            if axis == 1:
-                lines.append([(x + across, y), (x + across, y + down)])
-            else:
-                lines.append([(x, y + down), (x + across, y + down)])
-    from matplotlib.collections import LineCollection
-
-    image.axes.add_collection(LineCollection(lines, colors="black", linewidths=0.5))
+    # sample (0, 0), which stands at position (0, 0), is half of one from the picture's corner
+    right, bottom = image.get_extent()[1:3]
+    sample = np.array([right / labels.shape[1], bottom / labels.shape[0]])
+    per_step = _samples_per_step(archive, "grains")
+    lines = [(line.xy * per_step + 0.5) * sample for line in _outlines(archive).boundaries]
+    image.axes.add_collection(LineCollection(lines, colors="black", linewidths=0.7))
     return page.figure
 
 
@@ -85,16 +77,32 @@ def _coloured(labels: npt.NDArray) -> npt.NDArray[np.int64]:
     return colours
 
 
-def _on_its_raster(archive: Archive, name: str) -> tuple[npt.NDArray, Grid]:
-    """A map that `boundaries` wrote, and the square grid of its raster."""
+def _outlines(archive: Archive) -> Outlines:
+    """The boundaries that `boundaries` stored."""
+    layer = _found(archive, "boundaries")
+    with archive.group() as group:
+        return read_outlines(group, layer)
+
+
+def _found(archive: Archive, name: str) -> str:
+    """The layer of a map of `boundaries`; an error that says how to make it where it is missing."""
     layer = f"maps/{name}"
     if layer not in archive.layers:
         raise MissingLayerError(
             f"{archive.path}: expected the map {layer}, found {', '.join(archive.layers)}; make it "
             f"with `ebsdarchive boundaries`"
         )
+    return layer
+
+
+def _samples_per_step(archive: Archive, name: str) -> int:
+    return int(archive.attributes(_found(archive, name)).get("samples_per_step", 1))
+
+
+def _on_its_raster(archive: Archive, name: str) -> tuple[npt.NDArray, Grid]:
+    """A map that `boundaries` wrote, and the square grid of its raster."""
+    per_step = _samples_per_step(archive, name)
     values, grid = archive.map(name), archive.grid
-    per_step = int(archive.attributes(layer).get("samples_per_step", 1))
     ny, nx = values.shape
     step_x, step_y = grid.step_x_um, grid.step_y_um
     if step_x is None or step_y is None:

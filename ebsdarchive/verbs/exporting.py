@@ -1,15 +1,19 @@
-"""``export``: the patterns of a layer as a file for other software."""
+"""``export``: the patterns of a layer, or stored boundaries, as a file for other software."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive.file import Archive, open_archive
+from ebsdarchive.archive.outlines import Outlines, holds_outlines, read_outlines
 from ebsdarchive.errors import ArgumentError
+from ebsdarchive.exchange.outlines import FORMATS as OUTLINE_FORMATS
+from ebsdarchive.exchange.outlines import WrittenOutlines, write_outline_file
 from ebsdarchive.exchange.writers import Written, write_patterns
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Orientations, Patterns, Scan
@@ -28,13 +32,16 @@ def export(
     dtype: str | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> Written:
+) -> Written | WrittenOutlines:
     """Write the patterns of a layer to an up1, up2 or h5 (kikuchipy h5ebsd) file.
+
+    Boundaries that `boundaries` stored are written to a csv or geojson file.
 
     Parameters
     ----------
     layer
-        Name of a layer of patterns; by default raw, or neural where raw is not kept.
+        Name of a layer of patterns, by default raw, or neural where raw is not kept; or of
+        polylines, such as maps/boundaries.
     region
         (x0, y0, x1, y1) first and last column and row, both included, in steps.
     dtype
@@ -43,11 +50,24 @@ def export(
     Returns
     -------
     Written
-        With the quantisation: what was scaled, rounded or limited.
+        With the quantisation: what was scaled, rounded or limited. `WrittenOutlines` for polylines.
     """
     archive = open_archive(path)
     require_other_file(output, path)
     name = layer or archive.pattern_layers[0]
+    outlines = _outlines(archive, name)
+    if outlines is not None:
+        if region is not None or dtype is not None:
+            raise ArgumentError(
+                f"{name}: expected no region and no dtype, which are for patterns, found one; "
+                f"polylines are exported whole"
+            )
+        return write_outline_file(output, outlines, archive.grid, force=force)
+    if Path(output).suffix.lower() in OUTLINE_FORMATS:
+        raise ArgumentError(
+            f"{os.fspath(output)}: expected a layer of polylines for this kind of file, found "
+            f"{name}; name it, as in --layer maps/boundaries"
+        )
     scan = archive.scan(name)
     indices = None
     if region is not None:
@@ -68,6 +88,12 @@ def export(
         formats=(".up1", ".up2", ".h5"),
         progress=stage(progress, "exporting"),
     )
+
+
+def _outlines(archive: Archive, layer: str) -> Outlines | None:
+    """The polylines of a layer; None if it holds something else."""
+    with archive.group() as group:
+        return read_outlines(group, layer) if holds_outlines(group, layer) else None
 
 
 def origin_of(archive: Archive, layer: str) -> dict[str, Any]:
