@@ -373,7 +373,7 @@ def test_polylines_are_written_in_steps_and_where_they_are_known_in_um(um, outli
 
 
 def test_the_csv_is_what_query_reads(outlines, tmp_path):
-    from ebsdarchive.verbs.querying import read_positions
+    from ebsdarchive.verbs.places import read_positions
 
     write_outline_file(tmp_path / "a.csv", outlines, Grid("square", 7, 5, 2.0, 4.0))
     np.testing.assert_allclose(read_positions(tmp_path / "a.csv"), outlines.boundaries[0].xy)

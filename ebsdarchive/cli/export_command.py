@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes, region
+from ebsdarchive.cli.options import FillOption, PathType, progress_bar, readable_bytes, region
 from ebsdarchive.exchange.outlines import WrittenOutlines
+from ebsdarchive.exchange.values import WrittenValues
 
 
 @click.command("export")
@@ -24,6 +25,7 @@ from ebsdarchive.exchange.outlines import WrittenOutlines
     "--layer", metavar="NAME", help="raw, neural, the name of a restored layer, or maps/boundaries."
 )
 @click.option("--region", type=region, help="First and last column and row, x0,y0:x1,y1.")
+@FillOption
 @click.option(
     "--dtype",
     type=click.Choice(["uint8", "uint16", "float32"]),
@@ -41,6 +43,7 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
     Examples:
       ebsdarchive export scan.archive.h5 -o scan.up2
       ebsdarchive export scan.archive.h5 -o smooth.h5 --layer neural --region 0,0:19,9
+      ebsdarchive export scan.archive.h5 -o whole.up2 --fill blank
       ebsdarchive export scan.archive.h5 -o grains.geojson --layer maps/boundaries
     """
     from ebsdarchive import export
@@ -53,6 +56,10 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
 
 def report(written: Any) -> dict[str, Any]:
     """A written file as plain values, with the lines that a person reads."""
+    if isinstance(written, WrittenValues):
+        line = f"{written.path}: {written.count} values, {readable_bytes(written.nbytes)}"
+        values = {"path": written.path, "values": written.count, "bytes": written.nbytes}
+        return values | {"lines": [line]}
     if isinstance(written, WrittenOutlines):
         line = f"{written.path}: {written.boundaries} boundaries, {written.vertices} vertices"
         return {
@@ -68,6 +75,12 @@ def report(written: Any) -> dict[str, Any]:
         lines.append(f"  scaled: stored = (counts - {rule.offset:g}) * {rule.scale:.6g}")
     if rule.rounded:
         lines.append(f"  rounded to {rule.dtype}, {rule.clipped} pixels limited to its range")
+    if written.estimates is not None:
+        said = written.estimates.record()
+        lines.append(f"  {said['estimated_patterns']} patterns filled from sound neighbours")
+        if said["left_without_neighbours"]:
+            left = said["left_without_neighbours"]
+            lines[-1] += f"; {left} without sound points on both sides left as they are"
     if written.sidecar is not None:
         lines.append(f"  geometry and scaling: {written.sidecar}")
     return {
@@ -76,5 +89,6 @@ def report(written: Any) -> dict[str, Any]:
         "bytes": written.nbytes,
         "quantisation": rule.record(),
         "sidecar": written.sidecar,
+        **({} if written.estimates is None else written.estimates.record()),
         "lines": lines,
     }

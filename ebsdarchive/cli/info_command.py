@@ -116,7 +116,7 @@ def _lines(described: dict[str, Any]) -> list[str]:
         if "max_error_counts" in layer:
             text += f"; {guarantee(layer['max_error_counts'])}"
         if "polylines" in layer:
-            text += f", {layer['polylines']} of {layer['vertices']} vertices in all"
+            text += f", {layer['polylines']} polylines of {layer['vertices']} vertices"
         lines.append(text)
     for activity in described["activities"]:
         lines.append(f"  {activity['started'][:19]}  {activity['command']}")

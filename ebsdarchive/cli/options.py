@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 __all__ = [
+    "FillOption",
     "LayerOption",
     "PathType",
     "guarantee",
@@ -101,6 +102,15 @@ positive_or_auto = _Parsed("n|auto", _positive_or_auto)
 
 LayerOption = click.option(
     "--layer", metavar="NAME", help="Layer of patterns: raw, neural, or the name of a restored one."
+)
+
+
+FillOption = click.option(
+    "--fill",
+    multiple=True,
+    metavar="WHERE",
+    help="Fill points from sound ones on both sides where the measured pattern is blank (blank) or "
+    "no phase was found (not-indexed, or not-indexed:MAP); may be repeated.",
 )
 
 

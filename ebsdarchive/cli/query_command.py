@@ -9,6 +9,7 @@ import click
 
 from ebsdarchive.cli.export_command import report
 from ebsdarchive.cli.options import (
+    FillOption,
     LayerOption,
     PathType,
     columns_rows,
@@ -21,6 +22,13 @@ from ebsdarchive.cli.options import (
 
 @click.command("query")
 @click.argument("archive", type=PathType)
+@click.option(
+    "--what",
+    type=click.Choice(["patterns", "gradient"]),
+    default="patterns",
+    show_default=True,
+    help="Patterns, or S: their change in counts per step, from the neural layer's derivative.",
+)
 @click.option("--path", "along", type=vertices, help="Along a polyline x0,y0:x1,y1[:x2,y2...].")
 @click.option("--samples", type=click.IntRange(2), help="Positions along the path.")
 @click.option("--spacing", type=float, help="Distance of positions along the path.")
@@ -29,6 +37,16 @@ from ebsdarchive.cli.options import (
 @click.option("--grid", "corners", type=region, help="On a raster between two corners.")
 @click.option("--shape", type=columns_rows, help="Columns and rows of the raster, NX,NY.")
 @click.option("--upsample", type=click.IntRange(1), help="The whole scan, K times finer.")
+@click.option(
+    "--regrid", type=click.Choice(["square", "hex"]), help="The whole scan on a grid of this kind."
+)
+@click.option(
+    "--step",
+    "step_um",
+    type=click.FloatRange(0, min_open=True),
+    metavar="UM",
+    help="Step of that grid in um.  [default: the scan's]",
+)
 @click.option(
     "--unit",
     type=click.Choice(["step", "um"]),
@@ -40,17 +58,16 @@ from ebsdarchive.cli.options import (
 @click.option(
     "--interpolation",
     type=click.Choice(["linear", "field"]),
-    default="linear",
-    show_default=True,
-    help="Between measured points: linear, or the neural network's own values.",
+    help="Between measured points: linear, or the neural network's own values.  [default: linear]",
 )
+@FillOption
 @click.option("--dtype", type=click.Choice(["uint8", "uint16", "float32"]), help="Type to write.")
 @click.option(
     "-o",
     "--output",
     type=PathType,
     required=True,
-    help="File to write: .h5, .npz, .nc, .up1, .up2, .png or .tif.",
+    help="File to write: .h5, .npz, .nc, .up1, .up2, .png or .tif; of S .csv, .npz, .nc or .png.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
@@ -62,7 +79,7 @@ def command(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Patterns of ARCHIVE anywhere in the scan, between the measured points too.
+    """Patterns of ARCHIVE, or how fast they change, anywhere in the scan, between points too.
 
     Positions are (column, row), counted in steps from the first point; fractions lie between
     measured points. The neural layer answers unless --layer names another.
@@ -71,9 +88,11 @@ def command(
     Examples:
       ebsdarchive query scan.archive.h5 --path 2,3:30,24 --samples 50 -o path.h5
       ebsdarchive query scan.archive.h5 --point 10.5,7.25 -o pattern.png
+      ebsdarchive query scan.archive.h5 --regrid hex -o hexagonal.up2
+      ebsdarchive query scan.archive.h5 --what gradient --path 2,3:20,15 -o s.csv
     """
     from ebsdarchive import query
-    from ebsdarchive.verbs.querying import read_positions
+    from ebsdarchive.verbs.places import read_positions
 
     bar = progress_bar()
     written = query(

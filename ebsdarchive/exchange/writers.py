@@ -19,6 +19,7 @@ from ebsdarchive import __version__
 from ebsdarchive.archive.store import open_for_writing, replacing
 from ebsdarchive.archive.views import write_kikuchipy_layout
 from ebsdarchive.errors import OutputError
+from ebsdarchive.exchange.estimates import Estimates
 from ebsdarchive.exchange.quantise import Quantisation, choose_quantisation, range_of
 from ebsdarchive.geometry import pc_from_bruker
 from ebsdarchive.scan import Scan
@@ -41,13 +42,14 @@ WRITABLE = {
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: the file, the quantisation, and the file beside it, if any."""
+    """What was written: the file, the quantisation, the file beside it, and what is estimated."""
 
     path: str
     count: int
     nbytes: int
     quantisation: Quantisation
     sidecar: str | None = None
+    estimates: Estimates | None = None
 
 
 def write_patterns(
@@ -60,6 +62,7 @@ def write_patterns(
     intensity_range: tuple[float, float] | None = None,
     origin: dict[str, Any] | None = None,
     overview: tuple[npt.NDArray, tuple[float, float]] | None = None,
+    estimates: Estimates | None = None,
     force: bool = False,
     formats: tuple[str, ...] = tuple(WRITABLE),
     progress: Progress | None = None,
@@ -80,6 +83,8 @@ def write_patterns(
         Plain values that say where the patterns come from; kept in or beside the file.
     overview
         A map (ny, nx) of the archived scan and its extent in steps, for pictures.
+    estimates
+        Which patterns are filled from others; kept in or beside the file, marked in a picture.
     formats
         Endings that the caller allows.
 
@@ -118,20 +123,25 @@ def write_patterns(
                 progress(stop, scan.grid.size)
 
     origin = {"written_by": f"ebsdarchive {__version__}", **(origin or {})}
+    if estimates is not None:
+        origin |= estimates.record()
     beside = path.with_name(path.name + ".json") if extension in (".up1", ".up2", ".tif") else None
     if beside is not None and beside.exists() and not force:
         raise OutputError(f"{beside}: expected no such file, found one; use --force to replace it")
     with replacing(path, force=force) as temporary:
-        job = _Job(temporary, scan, blocks(), positions, wanted, quantisation, origin, overview)
+        job = _Job(
+            temporary, scan, blocks(), positions, wanted, quantisation, origin, overview, estimates
+        )
         _WRITERS[extension](job)
     if beside is not None:
-        _write_sidecar(beside, path, scan, positions, quantisation, origin)
+        _write_sidecar(beside, path, scan, positions, quantisation, origin, estimates)
     return Written(
         str(path),
         scan.grid.size,
         path.stat().st_size,
         quantisation,
         None if beside is None else str(beside),
+        estimates,
     )
 
 
@@ -147,6 +157,12 @@ class _Job:
     quantisation: Quantisation
     origin: dict[str, Any]
     overview: tuple[npt.NDArray, tuple[float, float]] | None
+    estimates: Estimates | None
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """(n,) flags of estimated patterns, by name; none where nothing was to be filled."""
+        return {} if self.estimates is None else self.estimates.arrays()
 
     def with_background(self) -> Scan:
         """The scan with its background in the same counts as the patterns that are written."""
@@ -189,6 +205,8 @@ def _write_h5(job: _Job) -> None:
         node.attrs["grid"] = json.dumps(asdict(job.scan.grid))  # kikuchipy's layout has no others
         node.create_dataset("positions", data=job.positions)
         node["positions"].attrs["units"] = "step"
+        for name, values in job.flags.items():
+            node.create_dataset(name, data=values)
 
 
 def _write_npz(job: _Job) -> None:
@@ -198,6 +216,7 @@ def _write_npz(job: _Job) -> None:
             patterns=job.stack(),
             positions=job.positions,
             origin=json.dumps(job.origin | {"quantisation": job.quantisation.record()}),
+            **job.flags,
         )
 
 
@@ -205,7 +224,10 @@ def _write_nc(job: _Job) -> None:
     import xarray
 
     dataset = xarray.Dataset(
-        {"patterns": (("point", "v", "u"), job.stack(), {"units": "counts"})},
+        {
+            "patterns": (("point", "v", "u"), job.stack(), {"units": "counts"}),
+            **{name: ("point", values) for name, values in job.flags.items()},
+        },
         coords={
             "x": ("point", job.positions[:, 0], {"units": "step", "long_name": "x"}),
             "y": ("point", job.positions[:, 1], {"units": "step", "long_name": "y"}),
@@ -238,6 +260,7 @@ def _write_png(job: _Job) -> None:
         job.origin,
         job.overview,
         job.scan.static_background,
+        None if job.estimates is None else job.estimates.filled,
     )
     sheet.save(job.path, format="PNG")
 
@@ -260,6 +283,7 @@ def _write_sidecar(
     positions: npt.NDArray[np.float64],
     quantisation: Quantisation,
     origin: dict[str, Any],
+    estimates: Estimates | None,
 ) -> None:
     """What the format of `path` cannot hold, as JSON beside it."""
     detector, grid = scan.detector, scan.grid
@@ -290,6 +314,8 @@ def _write_sidecar(
         "quantisation": quantisation.record(),
         **{key: value for key, value in known.items() if value is not None},
     }
+    if estimates is not None:
+        content["patterns"] = estimates.lists()
     if len(positions) <= 10_000:
         content["positions_steps"] = positions.tolist()
     with replacing(beside, force=True) as temporary:

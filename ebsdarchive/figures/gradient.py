@@ -17,7 +17,7 @@ from ebsdarchive.figures.maps import draw_value_map
 from ebsdarchive.figures.page import COLUMN_MM, MARGIN, Page, add_map, map_size
 from ebsdarchive.geometry import Grid
 
-__all__ = ["draw_boundaries", "draw_gradient"]
+__all__ = ["draw_boundaries", "draw_gradient", "draw_profile"]
 
 Progress = Callable[[float, float], None]
 # Okabe and Ito's colours, lightened; grains are told apart by their outlines, not by these alone
@@ -51,6 +51,23 @@ def draw_boundaries(archive: Archive, options: PlotOptions, progress: Progress) 
     per_step = _samples_per_step(archive, "grains")
     lines = [(line.xy * per_step + 0.5) * sample for line in _outlines(archive).boundaries]
     image.axes.add_collection(LineCollection(lines, colors="black", linewidths=0.7))
+    return page.figure
+
+
+def draw_profile(xy: npt.NDArray[np.float64], values: npt.NDArray, grid: Grid, label: str) -> Any:
+    """Values along a path with the vertices `xy` (m, 2) in steps, over its length."""
+    unit, scale = "steps", np.array([1.0, grid.row_distance])
+    if grid.step_x_um is not None and grid.step_y_um is not None:
+        unit, scale = "µm", np.array([grid.step_x_um, grid.step_y_um])
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(xy * scale, axis=0).T))])
+    page = Page(COLUMN_MM, 50.0)
+    axes = page.axes(14.0, MARGIN, COLUMN_MM - 14.0 - 2 * MARGIN, 50.0 - 10.0 - MARGIN)
+    axes.plot(along, values, color="black", linewidth=0.8)
+    axes.set_xlim(0.0, along[-1])
+    axes.set_ylim(bottom=0.0)
+    axes.set_xlabel(f"Distance along the path ({unit})")
+    axes.set_ylabel(label)
+    axes.ticklabel_format(axis="y", scilimits=(-4, 5), useMathText=True)
     return page.figure
 
 

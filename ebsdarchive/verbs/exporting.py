@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ebsdarchive.analysis.neighbours import FilledPatterns
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.outlines import Outlines, holds_outlines, read_outlines
 from ebsdarchive.errors import ArgumentError
@@ -16,7 +19,8 @@ from ebsdarchive.exchange.outlines import FORMATS as OUTLINE_FORMATS
 from ebsdarchive.exchange.outlines import WrittenOutlines, write_outline_file
 from ebsdarchive.exchange.writers import Written, write_patterns
 from ebsdarchive.geometry import Grid
-from ebsdarchive.scan import Detector, Orientations, Patterns, Scan
+from ebsdarchive.scan import Detector, Orientations, Patterns, Scan, read_at
+from ebsdarchive.verbs.filling import estimates_of, find_filling
 from ebsdarchive.verbs.progress import Progress, silent, stage
 from ebsdarchive.verbs.targets import require_other_file
 
@@ -29,6 +33,7 @@ def export(
     *,
     layer: str | None = None,
     region: tuple[float, float, float, float] | None = None,
+    fill: Sequence[str] = (),
     dtype: str | None = None,
     force: bool = False,
     progress: Progress = silent,
@@ -44,6 +49,9 @@ def export(
         polylines, such as maps/boundaries.
     region
         (x0, y0, x1, y1) first and last column and row, both included, in steps.
+    fill
+        Reasons not to trust a point, as for `query`: its pattern is mixed of those of the layer at
+        sound points on both sides, and the file, or the one beside it, says so.
     dtype
         "uint8", "uint16" or "float32" (h5 only); by default the measured type.
 
@@ -57,9 +65,9 @@ def export(
     name = layer or archive.pattern_layers[0]
     outlines = _outlines(archive, name)
     if outlines is not None:
-        if region is not None or dtype is not None:
+        if region is not None or dtype is not None or fill:
             raise ArgumentError(
-                f"{name}: expected no region and no dtype, which are for patterns, found one; "
+                f"{name}: expected no region, fill or dtype, which are for patterns, found one; "
                 f"polylines are exported whole"
             )
         return write_outline_file(output, outlines, archive.grid, force=force)
@@ -69,21 +77,22 @@ def export(
             f"{name}; name it, as in --layer maps/boundaries"
         )
     scan = archive.scan(name)
-    indices = None
+    filled = find_filling(archive, fill, stage(progress, "looking for blank patterns"))
+    if filled is not None:
+        scan = replace(scan, patterns=FilledPatterns(scan.patterns, filled))
+    indices = np.arange(archive.grid.size)
     if region is not None:
         scan, indices = _cut(scan, region)
-    positions = archive.grid.positions()
-    if indices is not None:
-        positions = positions[indices]
     suffix = os.fspath(output).lower().rsplit(".", 1)[-1]
     return write_patterns(
         scan,
         output,
-        positions=positions,
+        positions=archive.grid.positions_at(indices),
         measured_dtype=archive.dtype,
         dtype=dtype or (archive.dtype if suffix not in ("up1", "up2") else None),
         intensity_range=layer_range(archive, name),
         origin=origin_of(archive, name),
+        estimates=estimates_of(filled, fill, lambda points: np.isin(indices, points)),
         force=force,
         formats=(".up1", ".up2", ".h5"),
         progress=stage(progress, "exporting"),
@@ -129,10 +138,7 @@ class _Selected:
         self.dtype = patterns.dtype
 
     def read(self, start: int, stop: int) -> npt.NDArray:
-        wanted = self.indices[start:stop]
-        breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
-        runs = np.split(wanted, breaks)
-        return np.concatenate([self.patterns.read(run[0], run[-1] + 1) for run in runs])
+        return read_at(self.patterns, self.indices[start:stop])
 
 
 def _cut(
