@@ -30,15 +30,15 @@ SIDE = 60
 LARGEST_DEG = 62.8
 
 
-def round_trip(scan: Scan, folder: Path, seconds: float | None) -> Scan:
-    """The scan as it comes back from a hexagonal up2 file; without `seconds` by its raw layer."""
-    neural = seconds is not None
-    options = {"options": NeuralOptions(time_s=seconds)} if neural else {"neural": False}
-    layer = "neural" if neural else "raw"
+def round_trip(scan: Scan, folder: Path, layer: str, seconds: float | None = None) -> Scan:
+    """The scan as it comes back from a hexagonal up2 file, by way of its raw or neural layer."""
+    options = NeuralOptions(time_s=seconds)
     source: Scan | Path = scan
     for kind in ("hex", "square"):
         archive, written = folder / f"{layer}-{kind}.h5", folder / f"{layer}-{kind}.up2"
-        ebsdarchive.compress(source, archive, profile="fast", **options)
+        ebsdarchive.compress(
+            source, archive, profile="fast", neural=layer == "neural", options=options
+        )
         ebsdarchive.query(archive, written, regrid=kind, layer=layer)
         source = written
     return ebsdarchive.open_scan(written)
@@ -46,7 +46,7 @@ def round_trip(scan: Scan, folder: Path, seconds: float | None) -> Scan:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--time", type=float, default=20.0, help="seconds to train each layer for")
+    parser.add_argument("--time", type=float, help="seconds to train each layer for")
     seconds = parser.parse_args().time
     begun = time.process_time()
     scan = simulated(SIDE, SIDE, 60, 60, 12, camera=SHOT_NOISE, seed=3)
@@ -55,8 +55,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = {
             "measured": scan,
-            "ebsdarchive, there and back": round_trip(scan, Path(folder), seconds),
-            "bilinear, there and back": round_trip(scan, Path(folder), None),
+            "ebsdarchive, there and back": round_trip(scan, Path(folder), "neural", seconds),
+            "bilinear, there and back": round_trip(scan, Path(folder), "raw"),
         }
         patterns = {name: everything(one) for name, one in found.items()}
     grid = found["ebsdarchive, there and back"].grid

@@ -524,7 +524,11 @@ def test_patterns_and_polylines_are_not_taken_for_each_other(outlined, run_cli, 
     for arguments, code, words in (
         (("-o", tmp_path / "a.geojson"), 2, "name it, as in --layer maps/boundaries"),
         (("-o", tmp_path / "a.up2", "--layer", BOUNDARY_MAP), 2, r"ending in .csv or .geojson"),
-        (("-o", tmp_path / "a.csv", "--layer", BOUNDARY_MAP, "--dtype", "uint8"), 2, "no dtype"),
+        (
+            ("-o", tmp_path / "a.csv", "--layer", BOUNDARY_MAP, "--dtype", "uint8"),
+            2,
+            "no region, fill or dtype",
+        ),
         (("-o", tmp_path / "a.csv", "--layer", "maps/other"), 7, "found raw, maps/boundaries"),
     ):
         failed = run_cli("export", path, *arguments)

@@ -70,6 +70,16 @@ def test_s_of_a_raster_keeps_its_rows_and_columns_in_a_file(fitted_archive, tmp_
         assert file["s_counts_per_step"].dims == ("point",)
 
 
+def test_smoothing_is_that_of_the_field_and_stands_in_the_file(fitted_archive, s_of, tmp_path):
+    where = {"what": "gradient", "points": [(3, 2), (1.5, 0)], "smoothing": 0.4}
+    found = query(fitted_archive, **where)
+    np.testing.assert_array_equal(found, s_of([(3, 2), (1.5, 0)], sigma=0.4))
+    assert (found != query(fitted_archive, **where | {"smoothing": 0.0})).all()
+    query(fitted_archive, tmp_path / "a.npz", **where)
+    with np.load(tmp_path / "a.npz") as file:
+        assert json.loads(str(file["origin"]))["smoothing_steps"] == 0.4
+
+
 @pytest.mark.parametrize("way", ["path", "grid", "upsample", "regrid"])
 def test_a_picture_is_a_map_of_a_grid_or_a_curve_along_a_path(
     way, fitted_archive, tmp_path, monkeypatch
@@ -106,6 +116,11 @@ def test_what_the_gradient_cannot_do_is_said_and_nothing_is_written(
     ):
         with pytest.raises(error, match=words):
             query(fitted_archive, what="gradient", point=(1, 1), **options)
+    for smoothing in (-1.0, np.nan):
+        with pytest.raises(ArgumentError, match="smoothing: expected 0 or more"):
+            query(fitted_archive, what="gradient", point=(1, 1), smoothing=smoothing)
+    with pytest.raises(ArgumentError, match="smoothing together with the gradient"):
+        query(fitted_archive, point=(1, 1), smoothing=0.5)
     with pytest.raises(ArgumentError, match="expected patterns or gradient, found 'both'"):
         query(fitted_archive, what="both", point=(1, 1))
     with pytest.raises(MissingLayerError, match="make one with `ebsdarchive fit`"):

@@ -61,6 +61,14 @@ from ebsdarchive.cli.options import (
     help="Between measured points: linear, or the neural network's own values.  [default: linear]",
 )
 @FillOption
+@click.option(
+    "--smoothing",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    metavar="STEPS",
+    help="Of S: width by which the field is smoothed, against what it makes of noise.",
+)
 @click.option("--dtype", type=click.Choice(["uint8", "uint16", "float32"]), help="Type to write.")
 @click.option(
     "-o",
@@ -89,7 +97,7 @@ def command(
       ebsdarchive query scan.archive.h5 --path 2,3:30,24 --samples 50 -o path.h5
       ebsdarchive query scan.archive.h5 --point 10.5,7.25 -o pattern.png
       ebsdarchive query scan.archive.h5 --regrid hex -o hexagonal.up2
-      ebsdarchive query scan.archive.h5 --what gradient --path 2,3:20,15 -o s.csv
+      ebsdarchive query scan.archive.h5 --what gradient --path 2,3:20,15 --smoothing 0.5 -o s.csv
     """
     from ebsdarchive import query
     from ebsdarchive.verbs.places import read_positions

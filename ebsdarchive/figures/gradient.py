@@ -61,7 +61,7 @@ def draw_profile(xy: npt.NDArray[np.float64], values: npt.NDArray, grid: Grid, l
         unit, scale = "µm", np.array([grid.step_x_um, grid.step_y_um])
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(xy * scale, axis=0).T))])
     page = Page(COLUMN_MM, 50.0)
-    axes = page.axes(14.0, MARGIN, COLUMN_MM - 14.0 - 2 * MARGIN, 50.0 - 10.0 - MARGIN)
+    axes = page.axes(16.0, MARGIN, COLUMN_MM - 16.0 - 2 * MARGIN, 50.0 - 10.0 - MARGIN)
     axes.plot(along, values, color="black", linewidth=0.8)
     axes.set_xlim(0.0, along[-1])
     axes.set_ylim(bottom=0.0)

@@ -27,6 +27,7 @@ def gradient_at(
     archive: Archive,
     places: Places,
     output: str | os.PathLike[str] | None,
+    smoothing: float,
     force: bool,
     progress: Progress,
 ) -> npt.NDArray[np.float32] | WrittenValues:
@@ -36,6 +37,8 @@ def gradient_at(
     ----------
     output
         csv, npz, nc, or png: a map of a grid, or a curve along a path.
+    smoothing
+        Width, in steps, of the Gaussian that the field is smoothed by; 0 leaves it as it is.
 
     Raises
     ------
@@ -47,12 +50,15 @@ def gradient_at(
             f"{archive.path}: expected a neural layer, whose derivative is the gradient, found the "
             f"layers {', '.join(archive.layers)}; make one with `ebsdarchive fit`"
         )
+    if not (np.isfinite(smoothing) and smoothing >= 0):
+        raise ArgumentError(f"smoothing: expected 0 or more, found {smoothing:g}")
     if output is not None:
         _require_format(output, places)
     from ebsdarchive.neural.gradient import DiffractionGradient
     from ebsdarchive.neural.storage import read_tensor_field
 
-    s = DiffractionGradient(read_tensor_field(archive.path))(places.xy, progress)
+    gradient = DiffractionGradient(read_tensor_field(archive.path))
+    s = gradient(places.xy, progress, sigma=smoothing)
     if output is None:
         return s
     if Path(output).suffix.lower() == ".png":
@@ -66,7 +72,7 @@ def gradient_at(
         places.xy,
         archive.grid,
         raster=places.grid if places.kind == "grid" and not places.grid.is_hexagonal else None,
-        origin=origin_of(archive, "neural"),
+        origin=origin_of(archive, "neural") | {"smoothing_steps": smoothing},
         force=force,
     )
 
@@ -103,7 +109,7 @@ def _draw(
             values = places.grid.to_map(s)
             figure = draw_value_map(values, places.grid, LABEL, "cividis", PlotOptions())
         else:
-            figure = draw_profile(places.xy, s, archive.grid, LABEL.replace(" (", "\n("))
+            figure = draw_profile(places.xy, s, archive.grid, "S (counts/step)")
         with replacing(output, force=force) as temporary:
             save_figure(figure, temporary, ".png")
     return WrittenValues(os.fspath(output), len(s), Path(output).stat().st_size)

@@ -44,6 +44,7 @@ def query(
     layer: str | None = None,
     interpolation: Literal["linear", "field"] | None = None,
     fill: Sequence[str] = (),
+    smoothing: float = 0.0,
     unit: Literal["step", "um"] = "step",
     dtype: str | None = None,
     force: bool = False,
@@ -64,8 +65,7 @@ def query(
         gradient. None returns the answers.
     what
         "patterns", or "gradient": S, the root-mean-square change of a pixel in counts per step
-        along x, from the derivative of the neural layer's field. It is that of the position itself,
-        without the smoothing that `boundaries` gives its map.
+        along x, from the derivative of the neural layer's field.
     point, points
         (x, y), or (m, 2) of them.
     along, samples, spacing
@@ -86,6 +86,10 @@ def query(
         `find_filling`). Its pattern is then mixed of those of the layer at sound points on both
         sides, and a file says which of its patterns are such estimates. A point without sound ones
         on both sides keeps its pattern.
+    smoothing
+        Of the gradient alone: standard deviation, in steps, of a Gaussian that the field is
+        smoothed by. 0 is the derivative at the very position, where it also follows the noise;
+        `boundaries` smooths its map by 0.5.
     unit
         Of all positions and of `spacing`: scan steps, or µm.
     dtype
@@ -112,9 +116,11 @@ def query(
     places = find_places(where, archive.grid, archive.path)
     if what == "gradient":
         _require_no_pattern_options(layer, interpolation, fill, dtype)
-        return gradient_at(archive, places, output, force, stage(progress, "querying"))
+        return gradient_at(archive, places, output, smoothing, force, stage(progress, "querying"))
     if what != "patterns":
         raise ArgumentError(f"query: expected patterns or gradient, found {what!r}")
+    if smoothing:
+        raise ArgumentError("query: expected smoothing together with the gradient, found patterns")
     name = layer or ("neural" if "neural" in archive.layers else archive.pattern_layers[0])
     archive.attributes(name)  # names the layers that there are where this one is missing
     filled = find_filling(archive, fill, stage(progress, "looking for blank patterns"))
