@@ -55,7 +55,7 @@ def draw_boundaries(archive: Archive, options: PlotOptions, progress: Progress) 
 
 
 def draw_profile(xy: npt.NDArray[np.float64], values: npt.NDArray, grid: Grid, label: str) -> Any:
-    """Values along a path with the vertices `xy` (m, 2) in steps, over its length."""
+    """Values at the positions `xy` (m, 2) of a path, in steps, over its length."""
     unit, scale = "steps", np.array([1.0, grid.row_distance])
     if grid.step_x_um is not None and grid.step_y_um is not None:
         unit, scale = "µm", np.array([grid.step_x_um, grid.step_y_um])

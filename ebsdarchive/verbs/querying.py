@@ -178,7 +178,8 @@ def _require_no_pattern_options(
         raise ArgumentError(
             f"gradient: expected the neural layer, whose field has a derivative, found {layer}"
         )
-    for name, value in (("interpolation", interpolation), ("fill", fill), ("dtype", dtype)):
+    given = {"interpolation": interpolation, "fill": ", ".join(fill), "dtype": dtype}
+    for name, value in given.items():
         if value:
             raise ArgumentError(
                 f"gradient: expected no {name}, which is for patterns, found {value}"
