@@ -30,7 +30,7 @@ SIDE = 60
 LARGEST_DEG = 62.8
 
 
-def round_trip(scan: Scan, folder: Path, layer: str, seconds: float | None = None) -> Scan:
+def round_trip(scan: Scan, folder: Path, layer: str, seconds: float) -> Scan:
     """The scan as it comes back from a hexagonal up2 file, by way of its raw or neural layer."""
     options = NeuralOptions(time_s=seconds)
     source: Scan | Path = scan
@@ -46,7 +46,7 @@ def round_trip(scan: Scan, folder: Path, layer: str, seconds: float | None = Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--time", type=float, help="seconds to train each layer for")
+    parser.add_argument("--time", type=float, default=20.0, help="seconds to train each layer for")
     seconds = parser.parse_args().time
     begun = time.process_time()
     scan = simulated(SIDE, SIDE, 60, 60, 12, camera=SHOT_NOISE, seed=3)
@@ -56,7 +56,7 @@ def main() -> None:
         found = {
             "measured": scan,
             "ebsdarchive, there and back": round_trip(scan, Path(folder), "neural", seconds),
-            "bilinear, there and back": round_trip(scan, Path(folder), "raw"),
+            "bilinear, there and back": round_trip(scan, Path(folder), "raw", seconds),
         }
         patterns = {name: everything(one) for name, one in found.items()}
     grid = found["ebsdarchive, there and back"].grid
