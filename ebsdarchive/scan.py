@@ -28,6 +28,7 @@ __all__ = [
     "Phase",
     "Scan",
     "SourceFile",
+    "read_at",
 ]
 
 PATTERN_DTYPES = ("uint8", "uint16", "float32")
@@ -46,6 +47,14 @@ class Patterns(Protocol):
 
     def read(self, start: int, stop: int) -> npt.NDArray:
         """(stop - start, sy, sx) patterns with index start … stop - 1."""
+
+
+def read_at(patterns: Patterns, indices: npt.NDArray[np.int64]) -> npt.NDArray:
+    """(m, sy, sx) patterns with the given indices (m,), in their order; runs are read at once."""
+    used, place = np.unique(indices, return_inverse=True)
+    runs = np.split(used, np.flatnonzero(np.diff(used) != 1) + 1)
+    found = np.concatenate([patterns.read(int(run[0]), int(run[-1]) + 1) for run in runs])
+    return found if np.array_equal(used, indices) else found[place]
 
 
 class ArrayPatterns:

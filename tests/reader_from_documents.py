@@ -10,6 +10,7 @@ import hashlib
 import json
 import struct
 import zlib
+from itertools import pairwise
 from typing import Any
 
 import h5py
@@ -105,6 +106,17 @@ def positions(grid: h5py.Group) -> np.ndarray:
         shift = 0.5 if even_row and grid.attrs["grid_type"] == "hexagonal" else 0.0
         found += [(x + shift, y) for x in range(count)]
     return np.array(found, float)
+
+
+def polylines(node: h5py.Group) -> list[tuple[tuple[int, int], np.ndarray, np.ndarray]]:
+    """For each polyline the grains on its sides, its vertices (m, 2) in steps, and S at them."""
+    ends = node["offsets"][()]
+    found = []
+    for i, (first, last) in enumerate(pairwise(ends)):
+        one, other = node["labels"][i]
+        vertices, s = node["vertices"][first:last], node["s"][first:last]
+        found.append(((int(one), int(other)), vertices, s))
+    return found
 
 
 def neural_patterns(node: h5py.Group, xy: np.ndarray, largest: np.ndarray) -> np.ndarray:

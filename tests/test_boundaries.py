@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+import reader_from_documents as documents
 
 import ebsdarchive
 from ebsdarchive.analysis import ridges
@@ -21,11 +22,13 @@ from ebsdarchive.analysis.agreement import (
 from ebsdarchive.analysis.grains import segment, sizes
 from ebsdarchive.analysis.polylines import trace
 from ebsdarchive.analysis.ridges import BandPatterns, Raster, smoothed_slopes
+from ebsdarchive.archive.making import adding_layers
+from ebsdarchive.archive.outlines import Boundary, Grain, Outlines, read_outlines, write_outlines
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.exchange.outlines import Boundary, Grain, write_outlines
+from ebsdarchive.exchange.outlines import write_outline_file
 from ebsdarchive.geometry import Grid
 from ebsdarchive.neural.gradient import DiffractionGradient
-from ebsdarchive.verbs.segmenting import GRADIENT_MAP, GRAIN_MAP
+from ebsdarchive.verbs.segmenting import BOUNDARY_MAP, GRADIENT_MAP, GRAIN_MAP
 
 SQUARE = Grid("square", 23, 17, 0.5, 0.5)
 
@@ -338,14 +341,15 @@ def test_an_indexed_map_is_cut_where_neighbours_differ_by_more_than_the_threshol
 def outlines():
     """A boundary and two grains."""
     line = Boundary((1, 2), np.array([[0, 1.25], [2.5, 2]]), np.array([10, 12.5], "f4"), 0.125)
-    return [line], [Grain(1, 9.0, (1.0, 2.0), True), Grain(2, 4.0, (3.0, 1.0), False)]
+    grains = Grain(1, 9.0, (1.0, 2.0), True), Grain(2, 4.0, (3.0, 1.0), False)
+    return Outlines((line,), grains)
 
 
 @pytest.mark.parametrize("um", [True, False])
 def test_polylines_are_written_in_steps_and_where_they_are_known_in_um(um, outlines, tmp_path):
     grid = Grid("square", 7, 5, 2.0, 4.0) if um else Grid("square", 7, 5)
-    write_outlines(tmp_path / "a.csv", *outlines, grid)
-    write_outlines(tmp_path / "a.geojson", *outlines, grid)
+    write_outline_file(tmp_path / "a.csv", outlines, grid)
+    write_outline_file(tmp_path / "a.geojson", outlines, grid)
     rows = list(csv.DictReader((tmp_path / "a.csv").open(newline="")))
     assert [(float(row["x"]), float(row["y"])) for row in rows] == [(0, 1.25), (2.5, 2)]
     assert ("x_um" in rows[0]) == um
@@ -369,10 +373,10 @@ def test_polylines_are_written_in_steps_and_where_they_are_known_in_um(um, outli
 
 
 def test_the_csv_is_what_query_reads(outlines, tmp_path):
-    from ebsdarchive.verbs.querying import read_positions
+    from ebsdarchive.verbs.places import read_positions
 
-    write_outlines(tmp_path / "a.csv", *outlines, Grid("square", 7, 5, 2.0, 4.0))
-    np.testing.assert_allclose(read_positions(tmp_path / "a.csv"), outlines[0][0].xy)
+    write_outline_file(tmp_path / "a.csv", outlines, Grid("square", 7, 5, 2.0, 4.0))
+    np.testing.assert_allclose(read_positions(tmp_path / "a.csv"), outlines.boundaries[0].xy)
 
 
 # ---------------------------------------------------------------- the verb
@@ -396,7 +400,7 @@ def test_maps_polylines_and_provenance_come_of_one_command(fitted_copy, run_cli,
     assert code == 0, err
     said = json.loads(out)
     archive = ebsdarchive.open_archive(fitted_copy)
-    assert set(archive.layers) - set(before.layers) == {GRAIN_MAP, GRADIENT_MAP}
+    assert set(archive.layers) - set(before.layers) == {GRAIN_MAP, GRADIENT_MAP, BOUNDARY_MAP}
     labels, s = archive.map("grains"), archive.map("gradient")
     assert labels.shape == s.shape == (13, 19)
     assert said["shape"] == [13, 19]
@@ -417,15 +421,119 @@ def test_maps_polylines_and_provenance_come_of_one_command(fitted_copy, run_cli,
     assert details["prov:label"] == "boundaries"
     assert json.loads(details["ea:parameters"])["correlation"] == 0.95
     roles = {relation["prov:role"] for relation in activity["wasGeneratedBy"].values()}
-    assert roles == {GRAIN_MAP, GRADIENT_MAP}
+    assert roles == {GRAIN_MAP, GRADIENT_MAP, BOUNDARY_MAP}
     lines = json.loads(targets[1].read_text())["features"]
     assert sum(f["properties"]["kind"] == "boundary" for f in lines) == said["boundaries"]
     assert targets[0].read_text().startswith("boundary,grain_1,grain_2,x,y,x_um,y_um,")
     assert ebsdarchive.verify(fitted_copy, data=True).faults == []
     assert ebsdarchive.validate(fitted_copy) == []
+    for target in targets:  # the same again, from what is stored
+        again = tmp_path / f"again{target.suffix}"
+        code, out, err = run_cli("export", fitted_copy, "-o", again, "--layer", BOUNDARY_MAP)
+        assert code == 0, err
+        assert again.read_bytes() == target.read_bytes()
+        assert f"{said['boundaries']} boundaries" in out
     code, out, err = run_cli(*arguments, "--force")
     assert code == 0, err
     assert f"{said['grains']} grains" in out
+
+
+# ---------------------------------------------------------------- polylines in the archive
+
+
+@pytest.fixture
+def outlined(outlines, archive_path):
+    """An archive with polylines: two grains' and, as another layer, none."""
+    closed = Boundary((1, 2), np.array([[1, 1], [2, 1], [1, 1.0]]), np.ones(3, np.float32), -0.5)
+    both = Outlines((*outlines.boundaries, closed), outlines.grains)
+    with adding_layers(archive_path, [BOUNDARY_MAP, "maps/none"]) as file:
+        archive = file["archive"]
+        write_outlines(archive, "boundaries", both, label_map="grains", derived_from="0a")
+        write_outlines(archive, "none", Outlines((), outlines.grains[:1]), label_map="grains")
+    return archive_path, both
+
+
+def test_polylines_come_back_from_an_archive_as_they_were_written(outlined):
+    path, written = outlined
+    assert ebsdarchive.verify(path, data=True).all_faults == []
+    assert ebsdarchive.validate(path) == []
+    with ebsdarchive.open_archive(path).group() as archive:
+        found = read_outlines(archive, BOUNDARY_MAP)
+        assert read_outlines(archive, "maps/none") == Outlines((), written.grains[:1])
+    assert found.grains == written.grains
+    assert [line.grains for line in found.boundaries] == [(1, 2), (1, 2)]
+    assert [line.correlation for line in found.boundaries] == [0.125, -0.5]
+    for line, original in zip(found.boundaries, written.boundaries, strict=True):
+        np.testing.assert_array_equal(line.xy, original.xy)
+        np.testing.assert_array_equal(line.s, original.s)
+
+
+def test_the_documents_alone_are_enough_to_read_polylines(outlined):
+    path, written = outlined
+    with h5py.File(path) as file:
+        node = file["archive"][BOUNDARY_MAP]
+        found = documents.polylines(node)
+        assert documents.digest(node) == node.attrs["sha256"]
+        assert documents.polylines(file["archive/maps/none"]) == []
+    assert len(found) == 2
+    for (grains, xy, s), line in zip(found, written.boundaries, strict=True):
+        assert grains == line.grains
+        np.testing.assert_array_equal(xy, line.xy)
+        np.testing.assert_array_equal(s, line.s)
+
+
+def test_polylines_are_listed_extracted_and_merged_like_every_layer(outlined, run_cli, tmp_path):
+    path, _ = outlined
+    assert "polylines 1.0" in run_cli("info", path).out
+    assert ebsdarchive.info(path)["layers"][BOUNDARY_MAP]["vertices"] == 5
+    digest = ebsdarchive.open_archive(path).attributes(BOUNDARY_MAP)["sha256"]
+    part, whole = tmp_path / "part.h5", tmp_path / "whole.h5"
+    ebsdarchive.extract(path, ["raw"], part)
+    ebsdarchive.extract(path, ["raw", BOUNDARY_MAP], whole)
+    assert ebsdarchive.merge(part, whole) == [BOUNDARY_MAP]
+    assert ebsdarchive.open_archive(part).attributes(BOUNDARY_MAP)["sha256"] == digest
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("offsets", [0, 3, 4], "expected rising numbers from 0 to 5"),
+        ("offsets", [0, 9, 5], "expected rising numbers from 0 to 5"),
+        ("offsets", [1, 2, 5], "expected rising numbers from 0 to 5"),
+        ("labels", [[1, 2], [1, 3]], "expected grains from 1 to 2, found 1 to 3"),
+    ],
+)
+def test_polylines_that_do_not_fit_together_are_named_and_not_read(
+    name, values, words, outlined, run_cli, tmp_path
+):
+    path, _ = outlined
+    with h5py.File(path, "r+") as file:
+        file["archive"][BOUNDARY_MAP][name][...] = values
+    report = ebsdarchive.verify(path)
+    (fault,) = report.all_faults
+    assert words in fault
+    assert report.layers[BOUNDARY_MAP] == [fault]
+    failed = run_cli("export", path, "-o", tmp_path / "a.csv", "--layer", BOUNDARY_MAP)
+    assert failed.code == 6
+    assert words in failed.err
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_patterns_and_polylines_are_not_taken_for_each_other(outlined, run_cli, tmp_path):
+    path, _ = outlined
+    for arguments, code, words in (
+        (("-o", tmp_path / "a.geojson"), 2, "name it, as in --layer maps/boundaries"),
+        (("-o", tmp_path / "a.up2", "--layer", BOUNDARY_MAP), 2, r"ending in .csv or .geojson"),
+        (
+            ("-o", tmp_path / "a.csv", "--layer", BOUNDARY_MAP, "--dtype", "uint8"),
+            2,
+            "no region, fill, dtype or format",
+        ),
+        (("-o", tmp_path / "a.csv", "--layer", "maps/other"), 7, "found raw, maps/boundaries"),
+    ):
+        failed = run_cli("export", path, *arguments)
+        assert (failed.code, words in failed.err) == (code, True), failed.err
+    assert list(tmp_path.glob("a.*")) == []
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,7 @@ def test_what_a_command_takes_its_verb_takes(name):
         "plot": {"archive": "path"},
         "fit": {"archive": "path"},
         "query": {"archive": "path"},
+        "profile": {"archive": "path"},
         "boundaries": {"archive": "path"},
         "export": {"archive": "path"},
         "extract": {"archive": "path"},

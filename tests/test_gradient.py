@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from ebsdarchive.analysis.ridges import Raster, smoothed_slopes
 from ebsdarchive.errors import GeometryError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.neural import gradient
@@ -63,6 +64,17 @@ def central_difference(function, xy, axis, h=1e-3):
 
 def inner_positions(grid, count=40, seed=1):
     return 0.1 + np.random.default_rng(seed).random((count, 2)) * (np.array(grid.extent) - 0.2)
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_smoothed_s_is_that_of_the_map_of_boundaries_where_the_field_is_resolved(grid):
+    gradient, raster = DiffractionGradient(Field(random_tensors(), grid)), Raster(grid, 8)
+    mapped = smoothed_slopes(gradient, raster, 0.5).strength
+    ny, nx = raster.shape
+    inner = raster.positions(slice(20, ny - 20), slice(20, nx - 20))
+    found = gradient(inner, sigma=0.5).reshape(ny - 40, nx - 40)
+    np.testing.assert_allclose(found, mapped[20:-20, 20:-20], rtol=0.03)
+    assert np.abs(gradient(inner) / found.ravel() - 1).max() > 0.06  # it does smooth
 
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)

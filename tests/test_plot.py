@@ -14,6 +14,7 @@ from ebsdarchive.analysis.krieger_lassen import image_quality
 from ebsdarchive.archive.layers import write_map
 from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.archive.orientation_maps import OrientationMap, write_orientation_map
+from ebsdarchive.archive.outlines import Boundary, Grain, Outlines, write_outlines
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
 from ebsdarchive.figures.kinds import KINDS, PlotOptions, draw
 from ebsdarchive.geometry import Grid
@@ -27,6 +28,14 @@ GRAINS = np.ones((9, 13), np.int32)  # at 2 samples a step, of 5 x 7 points
 GRAINS[:, 5:] = 2
 GRAINS[6:, 5:] = 3
 SLOPES = np.arange(117, dtype=np.float32).reshape(9, 13)
+OUTLINES = Outlines(
+    (
+        Boundary((1, 2), np.array([[2.25, 0.0], [2.25, 2.75]]), np.ones(2, np.float32), 0.1),
+        Boundary((1, 3), np.array([[2.25, 2.75], [2.25, 4.0]]), np.ones(2, np.float32), 0.1),
+        Boundary((2, 3), np.array([[2.25, 2.75], [6.0, 2.75]]), np.ones(2, np.float32), 0.1),
+    ),
+    tuple(Grain(i, 9.0, (1.0, 1.0), True) for i in (1, 2, 3)),
+)
 TI = Phase(1, "Ti", 194, "6/mmm", (2.95, 2.95, 4.68, 90.0, 90.0, 120.0))
 
 
@@ -58,7 +67,8 @@ def whole(fitted_archive, tmp_path_factory):
     """An archive that all kinds of pictures can be drawn of."""
     path = tmp_path_factory.mktemp("plot") / "a.h5"
     shutil.copyfile(fitted_archive, path)
-    with adding_layers(path, ["maps/grains", "maps/gradient"]) as file:
+    with adding_layers(path, ["maps/grains", "maps/gradient", "maps/boundaries"]) as file:
+        write_outlines(file["archive"], "boundaries", OUTLINES, label_map="grains")
         for name, data, units in (("grains", GRAINS, "1"), ("gradient", SLOPES, "counts/step")):
             write_map(file["archive"], name, data, long_name=name, units=units, samples_per_step=2)
     return with_orientations(path)
@@ -269,10 +279,13 @@ def test_neighbouring_grains_differ_in_colour_and_are_outlined(whole):
     (colours,) = images(figure)
     assert len({colours[0, 0], colours[0, 12], colours[8, 12]}) == 3
     (axes,) = (axes for axes in figure.axes if axes.get_images())
-    (outlines,) = axes.collections
-    length = sum(np.abs(np.diff(line, axis=0)).sum() for line in outlines.get_segments())
     _, right, bottom, _ = axes.get_images()[0].get_extent()
-    assert length == pytest.approx(bottom + right * 8 / 13)  # one upright and one level boundary
+    (outlines,) = axes.collections
+    upright, lower, level = outlines.get_segments()
+    # between the 5th and 6th column of samples, and between the 6th and 7th row
+    np.testing.assert_allclose(upright, np.array([[5, 0.5], [5, 6]]) * (right / 13, bottom / 9))
+    np.testing.assert_allclose(lower, np.array([[5, 6], [5, 8.5]]) * (right / 13, bottom / 9))
+    np.testing.assert_allclose(level, np.array([[5, 6], [12.5, 6]]) * (right / 13, bottom / 9))
 
 
 def test_the_gradient_is_drawn_on_its_own_raster(whole):

@@ -24,7 +24,7 @@ from ebsdarchive.neural.storage import read_tensor_field
 from ebsdarchive.simulation import simulate_scan
 from ebsdarchive.simulation.microstructure import polycrystal
 from ebsdarchive.verbs.fitting import NeuralOptions
-from ebsdarchive.verbs.querying import read_positions
+from ebsdarchive.verbs.places import read_positions
 
 GRAINS, SEED = 3, 5
 SCAN = {"grid_shape": (9, 13), "pattern_shape": (60, 60), "grains": GRAINS, "seed": SEED}

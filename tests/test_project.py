@@ -27,7 +27,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # Each room may import those before it; modules of one line may import each other.
 ROOMS = (
     ("errors",),
-    ("geometry", "scan"),
+    ("geometry", "scan", "regridding"),
     ("schema",),
     ("crystal_map",),
     ("codecs",),

@@ -19,7 +19,7 @@ from ebsdarchive.errors import (
     OutputError,
 )
 from ebsdarchive.neural.storage import read_field
-from ebsdarchive.verbs.querying import read_positions
+from ebsdarchive.verbs.places import read_positions
 
 
 @pytest.fixture(scope="module")

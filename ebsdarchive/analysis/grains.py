@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.analysis.ridges import BandPatterns, Raster, Slopes
-from ebsdarchive.exchange.outlines import Grain
+from ebsdarchive.archive.outlines import Grain
 
 __all__ = ["SIDE", "Grains", "borders", "oriented_normals", "segment", "sizes"]
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ebsdarchive.analysis.grains import SIDE, Grains, borders, oriented_normals
 from ebsdarchive.analysis.ridges import BandPatterns, Raster, Slopes, half_way
-from ebsdarchive.exchange.outlines import Boundary
+from ebsdarchive.archive.outlines import Boundary
 from ebsdarchive.neural.gradient import DiffractionGradient
 
 __all__ = ["trace"]

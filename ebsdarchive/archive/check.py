@@ -17,6 +17,7 @@ from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.file import archive_group, readable
 from ebsdarchive.archive.layers import block_nodes, contents, read_contents
 from ebsdarchive.archive.nodes import node_digest
+from ebsdarchive.archive.outlines import holds_outlines, outline_faults
 from ebsdarchive.archive.raw import check_blocks
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.archive.trust import READ_ERRORS
@@ -129,6 +130,10 @@ def _check(archive: h5py.Group, name: str, expected: str | None) -> list[str]:
         return [f"{where}: expected it from the table of contents, found none; it is lost"]
     if expected is None:
         return [f"{where}: expected only what /archive/@contents lists, found this as well"]
+    if name.startswith("maps/") and holds_outlines(archive, name):
+        faults = outline_faults(archive[name])
+        if faults:
+            return faults
     differing: list[str] = []
     if node_digest(archive[name], differing=differing) != expected:
         return [f"{where}: expected content of digest {expected[:12]}…, found other; it is damaged"]

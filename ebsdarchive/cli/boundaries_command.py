@@ -43,8 +43,8 @@ from ebsdarchive.cli.options import CorrelationOption, PathType, SmoothingOption
 def command(archive: str, as_json: bool, **values: Any) -> None:
     """Find grains and their boundaries in ARCHIVE by its neural layer, without indexing.
 
-    Grain labels and the diffraction gradient S are stored as maps, boundaries written as polylines
-    with S along them: positions (x, y) in steps, and in um where the step is known.
+    Grain labels and the diffraction gradient S are stored as maps, boundaries as polylines with S
+    along them. In files their positions (x, y) are in steps, and in um where the step is known.
 
     \b
     Example:
@@ -73,6 +73,7 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
             f"{found.gradient_boundaries:.4g}"
         )
     rows, columns = found.shape
-    click.echo(f"  {' and '.join(found.layers)}: {columns} x {rows}, {found.resolution} per step")
+    *maps, lines = found.layers
+    click.echo(f"  {' and '.join(maps)}: {columns} x {rows}, {found.resolution} per step; {lines}")
     for target in found.outputs:
         click.echo(f"  {target}")

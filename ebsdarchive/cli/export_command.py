@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from ebsdarchive.cli.options import LayerOption, PathType, progress_bar, readable_bytes, region
+from ebsdarchive.cli.options import FillOption, PathType, progress_bar, readable_bytes, region
+from ebsdarchive.exchange.outlines import WrittenOutlines
+from ebsdarchive.exchange.values import WrittenValues
 from ebsdarchive.verbs.exporting import EXPORTED
 
 
@@ -23,13 +25,16 @@ from ebsdarchive.verbs.exporting import EXPORTED
 @click.option(
     "--format-version", type=int, metavar="N", help="Version of up1 and up2: 3 or 1.  [default: 3]"
 )
-@LayerOption
+@click.option(
+    "--layer", metavar="NAME", help="raw, neural, the name of a restored layer, or maps/boundaries."
+)
 @click.option(
     "--orientations",
     metavar="NAME",
     help="Orientation map to write along, or none.  [default: the only one]",
 )
 @click.option("--region", type=region, help="First and last column and row, x0,y0:x1,y1.")
+@FillOption
 @click.option(
     "--dtype",
     type=click.Choice(["uint8", "uint16", "float32"]),
@@ -45,6 +50,7 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
     What a format cannot hold (projection centre, tilts, scaling) goes into a JSON file beside it,
     orientations for EDAX into an .ang. EMsoft and EMSphInx read HDF5 patterns as 8 bit: give them
     up2, or --dtype uint8.
+    Boundaries that `ebsdarchive boundaries` stored are written as polylines (.csv, .geojson).
 
     \b
     Examples:
@@ -52,6 +58,8 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
       ebsdarchive export scan.archive.h5 -o edax.h5 --format edax-h5
       ebsdarchive export scan.archive.h5 -o patterns --format tiff-folder
       ebsdarchive export scan.archive.h5 -o smooth.h5 --layer neural --region 0,0:19,9
+      ebsdarchive export scan.archive.h5 -o whole.up2 --fill blank
+      ebsdarchive export scan.archive.h5 -o grains.geojson --layer maps/boundaries
     """
     from ebsdarchive import export
 
@@ -63,12 +71,31 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
 
 def report(written: Any) -> dict[str, Any]:
     """A written file as plain values, with the lines that a person reads."""
+    if isinstance(written, WrittenValues):
+        line = f"{written.path}: {written.count} values, {readable_bytes(written.nbytes)}"
+        values = {"path": written.path, "values": written.count, "bytes": written.nbytes}
+        return values | {"lines": [line]}
+    if isinstance(written, WrittenOutlines):
+        line = f"{written.path}: {written.boundaries} boundaries, {written.vertices} vertices"
+        return {
+            "path": written.path,
+            "boundaries": written.boundaries,
+            "vertices": written.vertices,
+            "bytes": written.nbytes,
+            "lines": [f"{line}, {readable_bytes(written.nbytes)}"],
+        }
     rule = written.quantisation
     lines = [f"{written.path}: {written.count} patterns, {readable_bytes(written.nbytes)}"]
     if rule.dtype != "float32" and not rule.is_identity:
         lines.append(f"  scaled: stored = (counts - {rule.offset:g}) * {rule.scale:.6g}")
     if rule.rounded:
         lines.append(f"  rounded to {rule.dtype}, {rule.clipped} pixels limited to its range")
+    if written.estimates is not None:
+        said = written.estimates.record()
+        lines.append(f"  {said['estimated_patterns']} patterns filled from sound neighbours")
+        if said["left_without_neighbours"]:
+            left = said["left_without_neighbours"]
+            lines[-1] += f"; {left} without sound points on both sides left as they are"
     if written.sidecar is not None:
         lines.append(f"  geometry and scaling: {written.sidecar}")
     lines += [f"  with it: {path}" for path in written.beside]
@@ -82,5 +109,6 @@ def report(written: Any) -> dict[str, Any]:
         "sidecar": written.sidecar,
         "beside": list(written.beside),
         "losses": list(written.losses),
+        **({} if written.estimates is None else written.estimates.record()),
         "lines": lines,
     }

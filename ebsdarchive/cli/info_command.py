@@ -115,6 +115,8 @@ def _lines(described: dict[str, Any]) -> list[str]:
                 text += f", noise of a pixel {layer['noise_counts']:.4g} counts"
         if "max_error_counts" in layer:
             text += f"; {guarantee(layer['max_error_counts'])}"
+        if "polylines" in layer:
+            text += f", {layer['polylines']} polylines of {layer['vertices']} vertices"
         lines.append(text)
     for activity in described["activities"]:
         lines.append(f"  {activity['started'][:19]}  {activity['command']}")

@@ -11,6 +11,7 @@ import click
 
 __all__ = [
     "CorrelationOption",
+    "FillOption",
     "LayerOption",
     "PathType",
     "SmoothingOption",
@@ -157,6 +158,15 @@ def _adding(options: list[Callable[..., Any]]) -> Callable[..., Any]:
         return function
 
     return add
+
+
+FillOption = click.option(
+    "--fill",
+    multiple=True,
+    metavar="WHERE",
+    help="Fill points from sound ones on both sides where the measured pattern is blank (blank) or "
+    "no phase was found (not-indexed, or not-indexed:MAP); may be repeated.",
+)
 
 
 def indexing_options(background: str) -> Callable[..., Any]:

@@ -17,66 +17,24 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
+from ebsdarchive.archive.outlines import Boundary, Grain, Outlines
 from ebsdarchive.archive.store import replacing
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.geometry import Grid
 
-__all__ = ["Boundary", "Grain", "outline_format", "write_outlines"]
+__all__ = ["FORMATS", "WrittenOutlines", "outline_format", "write_outline_file"]
 
 FORMATS = (".csv", ".geojson")
 
 
 @dataclass(frozen=True)
-class Boundary:
-    """A boundary between two grains, from one junction (or edge of the scan) to the next.
+class WrittenOutlines:
+    """What was written: the file, its size, and how many boundaries of how many vertices."""
 
-    Parameters
-    ----------
-    grains
-        Labels on its two sides, the smaller first.
-    xy
-        (m, 2) positions (x, y) of its vertices in steps; a closed one ends where it begins.
-    s
-        (m,) diffraction gradient S at the vertices, counts per step along x.
-    correlation
-        Of the band patterns on both sides: 1 would be no boundary at all.
-    """
-
-    grains: tuple[int, int]
-    xy: npt.NDArray[np.float64]
-    s: npt.NDArray[np.float32]
-    correlation: float
-
-    def length(self, row_distance: float) -> float:
-        """Length in steps along x; `row_distance` is that of the grid."""
-        return float(np.hypot(*np.diff(self.xy * (1.0, row_distance), axis=0).T).sum())
-
-
-@dataclass(frozen=True)
-class Grain:
-    """Size and place of a grain.
-
-    Parameters
-    ----------
-    label
-        Its value in the label map, from 1 on.
-    area
-        In squared steps along x.
-    centre
-        Mean position (x, y) in steps.
-    at_edge
-        Whether the edge of the scan cuts it.
-    """
-
-    label: int
-    area: float
-    centre: tuple[float, float]
-    at_edge: bool
-
-    @property
-    def diameter(self) -> float:
-        """Of the circle of the same area, in steps along x."""
-        return float(2 * np.sqrt(self.area / np.pi))
+    path: str
+    nbytes: int
+    boundaries: int
+    vertices: int
 
 
 def outline_format(path: str | os.PathLike[str]) -> str:
@@ -96,14 +54,13 @@ def outline_format(path: str | os.PathLike[str]) -> str:
     return suffix
 
 
-def write_outlines(
+def write_outline_file(
     path: str | os.PathLike[str],
-    boundaries: Sequence[Boundary],
-    grains: Sequence[Grain],
+    outlines: Outlines,
     grid: Grid,
     *,
     force: bool = False,
-) -> None:
+) -> WrittenOutlines:
     """Write boundaries as CSV or, with the grains' sizes, as GeoJSON.
 
     CSV has the columns x and y in steps, as `query --points` reads them. GeoJSON has a LineString
@@ -119,19 +76,23 @@ def write_outlines(
         replacing(path, force=force) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
-        write(file, boundaries, grains, grid)
+        write(file, outlines, grid)
+    return WrittenOutlines(
+        os.fspath(path),
+        Path(path).stat().st_size,
+        len(outlines.boundaries),
+        sum(len(boundary.xy) for boundary in outlines.boundaries),
+    )
 
 
-def _write_csv(
-    file: TextIO, boundaries: Sequence[Boundary], grains: Sequence[Grain], grid: Grid
-) -> None:
+def _write_csv(file: TextIO, outlines: Outlines, grid: Grid) -> None:
     writer = csv.writer(file)
     scale = _step_um(grid)
     in_um = [] if scale is None else ["x_um", "y_um"]
     writer.writerow(
         ["boundary", "grain_1", "grain_2", "x", "y", *in_um, "s_counts_per_step", "correlation"]
     )
-    for number, boundary in enumerate(boundaries, start=1):
+    for number, boundary in enumerate(outlines.boundaries, start=1):
         for xy, s in zip(boundary.xy, boundary.s, strict=True):
             um = [] if scale is None else [f"{value:.4f}" for value in xy * scale]
             steps = [f"{value:.4f}" for value in xy]
@@ -139,16 +100,17 @@ def _write_csv(
             writer.writerow([number, *boundary.grains, *steps, *um, f"{s:.5g}", correlation])
 
 
-def _write_geojson(
-    file: TextIO, boundaries: Sequence[Boundary], grains: Sequence[Grain], grid: Grid
-) -> None:
+def _write_geojson(file: TextIO, outlines: Outlines, grid: Grid) -> None:
     scale = _step_um(grid)
     unit = "step" if scale is None else "um"
     factor = np.ones(2) if scale is None else scale
     document = {
         "type": "FeatureCollection",
         "unit": unit,
-        "features": [*_lines(boundaries, grid, factor), *_points(grains, factor)],
+        "features": [
+            *_lines(outlines.boundaries, grid, factor),
+            *_points(outlines.grains, factor),
+        ],
     }
     json.dump(document, file, ensure_ascii=False)
 

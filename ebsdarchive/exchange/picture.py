@@ -26,6 +26,7 @@ def pattern_sheet(
     origin: dict[str, Any],
     overview: tuple[npt.NDArray, tuple[float, float]] | None = None,
     background: npt.NDArray | None = None,
+    estimated: npt.NDArray[np.bool_] | None = None,
 ) -> Image.Image:
     """A picture of patterns in order, each with its position.
 
@@ -44,11 +45,15 @@ def pattern_sheet(
         A map (ny, nx) and its extent in steps, drawn beside the patterns with the positions on it.
     background
         (sy, sx) pattern to divide by; the title says so.
+    estimated
+        (n,) patterns that are filled from their neighbours; their labels say so.
     """
     every = math.ceil(len(patterns) / MAX_PATTERNS)
     total = len(patterns)
     columns = grid.n_columns if grid.n_rows > 1 and every == 1 else None
-    patterns, positions = patterns[::every], positions[::every]
+    if estimated is None:
+        estimated = np.zeros(total, bool)
+    patterns, positions, estimated = patterns[::every], positions[::every], estimated[::every]
     grey = to_grey(patterns, background)
     sy, sx = patterns.shape[1:]
     scale = CELL / max(sy, sx)
@@ -79,8 +84,11 @@ def pattern_sheet(
         shown = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
         sheet.paste(shown.convert("RGB"), at)
         label = f"({x:.4g}, {y:.4g})"
+        if estimated[i]:
+            label += " filled"
         centre = at[0] + (size[0] - small.getlength(label)) / 2
-        draw.text((centre, at[1] + size[1] + 2), label, fill=_INK, font=small)
+        colour = _ACCENT if estimated[i] else _INK
+        draw.text((centre, at[1] + size[1] + 2), label, fill=colour, font=small)
     return sheet
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ebsdarchive.archive.store import FOLDER_RECORD, replacing, replacing_folder
 from ebsdarchive.errors import OutputError
 from ebsdarchive.exchange.columns import Column
+from ebsdarchive.exchange.estimates import Estimates
 from ebsdarchive.exchange.quantise import Quantisation, choose_quantisation, range_of
 from ebsdarchive.exchange.writing.beside import files_beside, losses, write_sidecar
 from ebsdarchive.exchange.writing.job import WRITTEN_BY, Job
@@ -50,6 +51,8 @@ class Written:
         Other files that were written with it.
     losses
         What is in none of them, a line each.
+    estimates
+        Which patterns were filled from others, where that was asked for.
     """
 
     path: str
@@ -60,6 +63,7 @@ class Written:
     sidecar: str | None = None
     beside: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
+    estimates: Estimates | None = None
 
 
 def write_patterns(
@@ -77,6 +81,7 @@ def write_patterns(
     overview: tuple[npt.NDArray, tuple[float, float]] | None = None,
     sample_frame: str = "edax",
     columns: Sequence[Column] = (),
+    estimates: Estimates | None = None,
     force: bool = False,
     formats: tuple[str, ...] | None = None,
     progress: Progress | None = None,
@@ -105,6 +110,8 @@ def write_patterns(
         Of the scan's orientations, "edax" (which is kikuchipy's) or "oxford".
     columns
         More values of each pattern, for h5, npz and nc.
+    estimates
+        Which patterns are filled from others; kept in or beside the file, marked in a picture.
     formats
         Keys of formats that the caller allows; by default all.
 
@@ -146,6 +153,8 @@ def write_patterns(
                 f"{file.path}: expected no such file, found one; use --force to replace it"
             )
     origin = {"written_by": WRITTEN_BY, **(origin or {})}
+    if estimates is not None:
+        origin |= estimates.record()
     place = replacing_folder if chosen.folder else replacing
     with place(path, force=force) as temporary, ExitStack() as stack:
         job = Job(
@@ -159,7 +168,8 @@ def write_patterns(
             origin=origin,
             version=version,
             overview=overview,
-            columns=tuple(columns),
+            columns=(*columns, *(() if estimates is None else estimates.columns())),
+            estimates=estimates,
         )
         chosen.write(job)
         if chosen.folder and chosen.convention is not None:
@@ -179,6 +189,7 @@ def write_patterns(
         sidecar=sidecar,
         beside=tuple(names),
         losses=losses(chosen, scan),
+        estimates=estimates,
     )
 
 

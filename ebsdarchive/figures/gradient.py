@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive.file import Archive
+from ebsdarchive.archive.outlines import Outlines, read_outlines
 from ebsdarchive.errors import MissingLayerError
 from ebsdarchive.figures.kinds import PlotOptions
 from ebsdarchive.figures.maps import draw_value_map
 from ebsdarchive.figures.page import COLUMN_MM, MARGIN, Page, add_map, map_size, raster_grid
 from ebsdarchive.geometry import Grid
 
-__all__ = ["draw_boundaries", "draw_gradient"]
+__all__ = ["draw_boundaries", "draw_gradient", "draw_profile"]
 
 Progress = Callable[[float, float], None]
 # Okabe and Ito's colours, lightened; grains are told apart by their outlines, not by these alone
@@ -30,6 +31,7 @@ def draw_gradient(archive: Archive, options: PlotOptions, progress: Progress) ->
 
 def draw_boundaries(archive: Archive, options: PlotOptions, progress: Progress) -> Any:
     """Grains in a few colours, such that neighbours differ, and their boundaries in black."""
+    from matplotlib.collections import LineCollection
     from matplotlib.colors import ListedColormap
 
     labels, grid = _on_its_raster(archive, "grains")
@@ -42,22 +44,29 @@ def draw_boundaries(archive: Archive, options: PlotOptions, progress: Progress) 
         page, colours[labels], grid, (MARGIN, MARGIN), size,
         cmap=shown, vmin=-0.5, vmax=count - 0.5, interpolation="nearest",
     )  # fmt: skip
-    left, right, bottom, top = image.get_extent()
-    rows, columns = labels.shape
-    across, down = (right - left) / columns, (bottom - top) / rows
-    lines = []
-    for axis in (0, 1):
-        first = labels[:, :-1] if axis == 1 else labels[:-1]
-        second = labels[:, 1:] if axis == 1 else labels[1:]
-        for row, column in np.argwhere(first != second):
-            x, y = column * across, row * down
-            if axis == 1:
-                lines.append([(x + across, y), (x + across, y + down)])
-            else:
-                lines.append([(x, y + down), (x + across, y + down)])
-    from matplotlib.collections import LineCollection
+    # sample (0, 0), which stands at position (0, 0), is half of one from the picture's corner
+    right, bottom = image.get_extent()[1:3]
+    sample = np.array([right / labels.shape[1], bottom / labels.shape[0]])
+    per_step = _samples_per_step(archive, "grains")
+    lines = [(line.xy * per_step + 0.5) * sample for line in _outlines(archive).boundaries]
+    image.axes.add_collection(LineCollection(lines, colors="black", linewidths=0.7))
+    return page.figure
 
-    image.axes.add_collection(LineCollection(lines, colors="black", linewidths=0.5))
+
+def draw_profile(xy: npt.NDArray[np.float64], values: npt.NDArray, grid: Grid, label: str) -> Any:
+    """Values at the positions `xy` (m, 2) of a path, in steps, over its length."""
+    unit, scale = "steps", np.array([1.0, grid.row_distance])
+    if grid.step_x_um is not None and grid.step_y_um is not None:
+        unit, scale = "µm", np.array([grid.step_x_um, grid.step_y_um])
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(xy * scale, axis=0).T))])
+    page = Page(COLUMN_MM, 50.0)
+    axes = page.axes(16.0, MARGIN, COLUMN_MM - 16.0 - 2 * MARGIN, 50.0 - 10.0 - MARGIN)
+    axes.plot(along, values, color="black", linewidth=0.8)
+    axes.set_xlim(0.0, along[-1])
+    axes.set_ylim(bottom=0.0)
+    axes.set_xlabel(f"Distance along the path ({unit})")
+    axes.set_ylabel(label)
+    axes.ticklabel_format(axis="y", scilimits=(-4, 5), useMathText=True)
     return page.figure
 
 
@@ -84,14 +93,30 @@ def _coloured(labels: npt.NDArray) -> npt.NDArray[np.int64]:
     return colours
 
 
-def _on_its_raster(archive: Archive, name: str) -> tuple[npt.NDArray, Grid]:
-    """A map that `boundaries` wrote, and the square grid of its raster."""
+def _outlines(archive: Archive) -> Outlines:
+    """The boundaries that `boundaries` stored."""
+    layer = _found(archive, "boundaries")
+    with archive.group() as group:
+        return read_outlines(group, layer)
+
+
+def _found(archive: Archive, name: str) -> str:
+    """The layer of a map of `boundaries`; an error that says how to make it where it is missing."""
     layer = f"maps/{name}"
     if layer not in archive.layers:
         raise MissingLayerError(
             f"{archive.path}: expected the map {layer}, found {', '.join(archive.layers)}; make it "
             f"with `ebsdarchive boundaries`"
         )
+    return layer
+
+
+def _samples_per_step(archive: Archive, name: str) -> int:
+    return int(archive.attributes(_found(archive, name)).get("samples_per_step", 1))
+
+
+def _on_its_raster(archive: Archive, name: str) -> tuple[npt.NDArray, Grid]:
+    """A map that `boundaries` wrote, and the square grid of its raster."""
+    per_step = _samples_per_step(archive, name)
     values, grid = archive.map(name), archive.grid
-    per_step = int(archive.attributes(layer).get("samples_per_step", 1))
     return values, raster_grid(grid, values.shape, per_step)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ebsdarchive.geometry import Grid
 
-__all__ = ["ContinuousField", "Field", "FieldPatterns", "FieldTensors", "Network"]
+__all__ = ["ContinuousField", "Field", "FieldPatterns", "FieldTensors", "Network", "put_inside"]
 
 BLOCK_BYTES = 16 << 20
 
@@ -212,18 +212,26 @@ class Field:
             If a position lies outside the scan.
         """
         coefficients = self.coefficients(xy_steps)
-        sy, sx = self.pattern_shape
-        out = np.empty((len(coefficients), sy * sx), dtype=np.float32)
-        inside = np.flatnonzero(self.tensors.mask)
-        everywhere = len(inside) == sy * sx
-        for start, stop in _ranges(len(out), 4 * sy * sx):
+        tensors = self.tensors
+        out = np.empty((len(coefficients), *self.pattern_shape), dtype=np.float32)
+        for start, stop in _ranges(len(out), 4 * tensors.mask.size):
             values = self.masked(coefficients[start:stop])
-            if everywhere:
-                out[start:stop] = values
-            else:
-                out[start:stop] = self.tensors.mean_pattern.reshape(-1)
-                out[start:stop, inside] = values
-        return out.reshape(-1, sy, sx)
+            put_inside(out[start:stop], values, tensors.mask, tensors.mean_pattern)
+        return out
+
+
+def put_inside(
+    out: npt.NDArray[np.float32],
+    values: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.bool_],
+    mean_pattern: npt.NDArray[np.float32],
+) -> None:
+    """Fill `out` (b, sy, sx): `values` (b, pixels of the mask), and the mean pattern outside."""
+    if mask.all():
+        out.reshape(len(out), -1)[:] = values
+    else:
+        out[:] = mean_pattern
+        out.reshape(len(out), -1)[:, np.flatnonzero(mask)] = values
 
 
 class FieldPatterns:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ebsdarchive.errors import FitError
 from ebsdarchive.geometry import Grid
+from ebsdarchive.neural.field import put_inside
 
 __all__ = ["JointField", "JointTensors", "detector_coordinates", "require_steady"]
 
@@ -152,8 +153,8 @@ class JointField:
             If a position lies outside the scan.
         """
         values = self.inside(xy_steps)
-        out = np.repeat(self.tensors.mean_pattern[None], len(values), axis=0)
-        out.reshape(len(out), -1)[:, np.flatnonzero(self.mask)] = values
+        out = np.empty((len(values), *self.pattern_shape), dtype=np.float32)
+        put_inside(out, values, self.mask, self.tensors.mean_pattern)
         return out
 
     def _table(self, uv: npt.NDArray[np.float32]) -> npt.NDArray:

@@ -154,6 +154,8 @@ def _describe_archive(path: Path) -> dict[str, Any]:
                 entry["ratio"] = nbytes / max(1, entry["stored_bytes"])
             if "residual" in node:
                 entry["max_error_counts"] = attributes_of(node["residual"])["max_error_counts"]
+            if values["encoding-type"] == "polylines":
+                entry["polylines"], entry["vertices"] = len(node["labels"]), len(node["vertices"])
             entry.pop("config", None)
             described["layers"][name] = entry
     described["scan"] = {k: v for k, v in described["scan"].items() if v is not None}

@@ -1,22 +1,29 @@
-"""``export``: the patterns of a layer as a file for other software."""
+"""``export``: the patterns of a layer, or stored boundaries, as a file for other software."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ebsdarchive.analysis.neighbours import FilledPatterns
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.nodes import attributes_of
 from ebsdarchive.archive.orientation_maps import orientation_map_names, read_orientation_map
+from ebsdarchive.archive.outlines import Outlines, holds_outlines, read_outlines
 from ebsdarchive.errors import ArgumentError
+from ebsdarchive.exchange.outlines import FORMATS as OUTLINE_FORMATS
+from ebsdarchive.exchange.outlines import WrittenOutlines, write_outline_file
 from ebsdarchive.exchange.writers import Written, write_patterns
 from ebsdarchive.exchange.writing.registry import WRITE_FORMATS
 from ebsdarchive.geometry import Grid
-from ebsdarchive.scan import Detector, Orientations, Patterns, Scan
+from ebsdarchive.scan import Detector, Orientations, Patterns, Scan, read_at
+from ebsdarchive.verbs.filling import estimates_of, find_filling
 from ebsdarchive.verbs.progress import Progress, silent, stage
 from ebsdarchive.verbs.targets import require_other_file
 
@@ -34,11 +41,14 @@ def export(
     layer: str | None = None,
     orientations: str | None = None,
     region: tuple[float, float, float, float] | None = None,
+    fill: Sequence[str] = (),
     dtype: str | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> Written:
+) -> Written | WrittenOutlines:
     """Write the patterns of a layer to a file or folder for other software.
+
+    Boundaries that `boundaries` stored are written to a csv or geojson file.
 
     Parameters
     ----------
@@ -46,20 +56,24 @@ def export(
         Key of a format in `ebsdarchive.exchange.writing.registry`, by default that of the ending;
         and its version, for up1 and up2: 3 (default) or 1.
     layer
-        Name of a layer of patterns; by default raw, or neural where raw is not kept.
+        Name of a layer of patterns, by default raw, or neural where raw is not kept; or of
+        polylines, such as maps/boundaries.
     orientations
         Name of an orientation map to write along; by default the only one, or those that came with
         the scan. "none" for none.
     region
         (x0, y0, x1, y1) first and last column and row, both included, in steps. On a hexagonal grid
         the first row must be one that is not shifted; shifted rows have one point less.
+    fill
+        Reasons not to trust a point, as for `query`: its pattern is mixed of those of the layer at
+        sound points on both sides, and the file, or the one beside it, says so.
     dtype
         "uint8", "uint16" or "float32"; by default the measured type.
 
     Returns
     -------
     Written
-        With the quantisation: what was scaled, rounded or limited.
+        With the quantisation: what was scaled, rounded or limited. `WrittenOutlines` for polylines.
 
     Raises
     ------
@@ -69,18 +83,33 @@ def export(
     archive = open_archive(path)
     require_other_file(output, path)
     name = layer or archive.pattern_layers[0]
+    outlines = _outlines(archive, name)
+    if outlines is not None:
+        if region is not None or dtype is not None or fill or format is not None:
+            raise ArgumentError(
+                f"{name}: expected no region, fill, dtype or format, which are for patterns, found "
+                f"one; polylines are exported whole"
+            )
+        return write_outline_file(output, outlines, archive.grid, force=force)
+    if Path(output).suffix.lower() in OUTLINE_FORMATS:
+        raise ArgumentError(
+            f"{os.fspath(output)}: expected a layer of polylines for this kind of file, found "
+            f"{name}; name it, as in --layer maps/boundaries"
+        )
     scan, from_map = _with_orientations(archive, archive.scan(name), orientations)
-    positions = archive.grid.positions()
+    filled = find_filling(archive, fill, stage(progress, "looking for blank patterns"))
+    if filled is not None:
+        scan = replace(scan, patterns=FilledPatterns(scan.patterns, filled))
+    indices = np.arange(archive.grid.size)
     if region is not None:
         scan, indices = _cut(scan, region)
-        positions = positions[indices]
     origin = origin_of(archive, name)
     if from_map is not None:
         origin["orientations"] = f"maps/{from_map}"
     return write_patterns(
         scan,
         output,
-        positions=positions,
+        positions=archive.grid.positions_at(indices),
         measured_dtype=archive.dtype,
         own_dtype=archive.dtype,
         dtype=dtype,
@@ -89,6 +118,7 @@ def export(
         intensity_range=layer_range(archive, name),
         origin=origin,
         sample_frame=sample_frame_of(scan) if from_map is None else "edax",
+        estimates=estimates_of(filled, fill, lambda points: np.isin(indices, points)),
         force=force,
         formats=EXPORTED,
         progress=stage(progress, "exporting"),
@@ -114,6 +144,12 @@ def sample_frame_of(scan: Scan) -> str:
     """Sample frame of the orientations that came with a scan: they are kept as the source has
     them, and those of Oxford and Bruker have another frame than all others."""
     return "oxford" if scan.source.format.startswith(("Oxford", "Bruker")) else "edax"
+
+
+def _outlines(archive: Archive, layer: str) -> Outlines | None:
+    """The polylines of a layer; None if it holds something else."""
+    with archive.group() as group:
+        return read_outlines(group, layer) if holds_outlines(group, layer) else None
 
 
 def origin_of(archive: Archive, layer: str) -> dict[str, Any]:
@@ -153,10 +189,7 @@ class _Selected:
         self.dtype = patterns.dtype
 
     def read(self, start: int, stop: int) -> npt.NDArray:
-        wanted = self.indices[start:stop]
-        breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
-        runs = np.split(wanted, breaks)
-        return np.concatenate([self.patterns.read(run[0], run[-1] + 1) for run in runs])
+        return read_at(self.patterns, self.indices[start:stop])
 
 
 def _cut(

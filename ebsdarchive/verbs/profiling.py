@@ -20,9 +20,10 @@ from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.scan import Phase, Scan
 from ebsdarchive.verbs.indexing import assumptions_of, with_centre
+from ebsdarchive.verbs.places import steps_per_unit
 from ebsdarchive.verbs.profile_files import require_ending, write_profile
 from ebsdarchive.verbs.progress import Progress, silent, stage
-from ebsdarchive.verbs.sampling import asked_layer, scan_at, steps_per_unit
+from ebsdarchive.verbs.sampling import asked_layer, scan_at
 from ebsdarchive.verbs.targets import require_free
 
 __all__ = ["profile"]
@@ -100,7 +101,7 @@ def profile(
         require_ending(target)
         require_free(target, path, force=force)
     name = asked_layer(archive, layer)
-    scale = steps_per_unit(archive, unit)
+    scale = steps_per_unit(archive.grid, unit, archive.path)
     vertices = np.asarray(along, np.float64)
     if vertices.ndim != 2 or vertices.shape[1] != 2:
         raise ArgumentError(f"path: expected positions x,y, found shape {vertices.shape}")

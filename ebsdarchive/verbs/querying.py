@@ -1,31 +1,36 @@
-"""``query``: patterns anywhere in the scan, between the measured points too."""
+"""``query``: patterns, or how fast they change, anywhere in the scan, between the points too."""
 
 from __future__ import annotations
 
-import csv
 import os
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.archive.file import open_archive
+from ebsdarchive.analysis.neighbours import FilledPatterns, Filling
+from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.errors import ArgumentError
+from ebsdarchive.exchange.values import WrittenValues
 from ebsdarchive.exchange.writers import Written, write_patterns
-from ebsdarchive.geometry import Grid, grid_positions, path_positions
+from ebsdarchive.scan import Patterns
 from ebsdarchive.verbs.exporting import layer_range, origin_of, sample_frame_of, select
+from ebsdarchive.verbs.filling import estimates_of, find_filling
+from ebsdarchive.verbs.gradients import gradient_at
+from ebsdarchive.verbs.places import Places, Where, find_places
 from ebsdarchive.verbs.progress import Progress, silent, stage
-from ebsdarchive.verbs.sampling import asked_layer, path_step_um, patterns_at, steps_per_unit
+from ebsdarchive.verbs.sampling import INTERPOLATIONS, Interpolated, asked_layer, field_at
 from ebsdarchive.verbs.targets import require_other_file
 
-__all__ = ["query", "read_positions"]
+__all__ = ["query"]
 
 
 def query(
     path: str | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
     *,
+    what: Literal["patterns", "gradient"] = "patterns",
     point: tuple[float, float] | None = None,
     points: npt.ArrayLike | None = None,
     along: npt.ArrayLike | None = None,
@@ -34,25 +39,33 @@ def query(
     corners: tuple[float, float, float, float] | None = None,
     shape: tuple[int, int] | None = None,
     upsample: int | None = None,
+    regrid: Literal["square", "hex"] | None = None,
+    step_um: float | None = None,
     layer: str | None = None,
-    interpolation: Literal["linear", "field"] = "linear",
+    interpolation: Literal["linear", "field"] | None = None,
+    fill: Sequence[str] = (),
+    smoothing: float = 0.0,
     unit: Literal["step", "um"] = "step",
     dtype: str | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> npt.NDArray[np.float32] | Written:
-    """Patterns at given positions of the scan.
+) -> npt.NDArray[np.float32] | Written | WrittenValues:
+    """Patterns at given positions of the scan, or the diffraction gradient there.
 
-    Exactly one of `point`, `points`, `along`, `corners` (with `shape`) and `upsample` says where.
-    The neural layer is asked unless another is named. At measured points a layer gives its patterns
-    there, between them by default the bilinear mix of those at the four points around. Between the
-    neural layer's patterns, which are without the noise of the measured ones, that has the least
-    error on points that were held out (benchmarks/holdout.py).
+    Exactly one of `point`, `points`, `along`, `corners` (with `shape`), `upsample` and `regrid`
+    says where. The neural layer is asked unless another is named. At measured points a layer gives
+    its patterns there, between them by default the bilinear mix of those at the four points around.
+    Between the neural layer's patterns, which are without the noise of the measured ones, that has
+    the least error on points that were held out (benchmarks/holdout.py).
 
     Parameters
     ----------
     output
-        File to write: png, or any file that `export` writes. None returns the patterns.
+        File to write: png, or any file that `export` writes; csv, npz, nc or png of the gradient.
+        None returns the answers.
+    what
+        "patterns", or "gradient": S, the root-mean-square change of a pixel in counts per step
+        along x, from the derivative of the neural layer's field.
     point, points
         (x, y), or (m, 2) of them.
     along, samples, spacing
@@ -62,9 +75,21 @@ def query(
         (x0, y0, x1, y1) of a raster, and its (rows, columns).
     upsample
         The whole scan with steps of 1 / `upsample`.
+    regrid, step_um
+        The whole scan on a square or a hexagonal grid, and the step of that grid in µm, by default
+        the scan's along x. See `ebsdarchive.regridding.regridded`.
     interpolation
-        Between measured points: "linear", or "field", what the neural layer's network itself gives
-        there: a smooth function of the position.
+        Of patterns between measured points: "linear", the default, or "field", what the neural
+        layer's network itself gives there: a smooth function of the position.
+    fill
+        Reasons not to trust a point: "blank", "not-indexed", "not-indexed:MAP" (see
+        `find_filling`). Its pattern is then mixed of those of the layer at sound points on both
+        sides, and a file says which of its patterns are such estimates. A point without sound ones
+        on both sides keeps its pattern.
+    smoothing
+        Of the gradient alone: standard deviation, in steps, of a Gaussian that the field is
+        smoothed by. 0 is the derivative at the very position, where it also follows the noise;
+        `boundaries` smooths its map by 0.5.
     unit
         Of all positions and of `spacing`: scan steps, or µm.
     dtype
@@ -72,129 +97,109 @@ def query(
 
     Returns
     -------
-    (m, sy, sx) ndarray of float32, in counts; or `Written`.
+    (m, sy, sx) ndarray of float32, in counts; or `Written`. Of the gradient (m,) and
+    `WrittenValues`.
 
     Raises
     ------
     GeometryError
-        If a position is outside the scan, or `unit` is um and the step is not known.
+        If a position is outside the scan, or µm are asked for and the step is not known.
+    MissingLayerError
+        If the archive lacks the layer, or what `fill` is to know.
     """
     archive = open_archive(path)
     if output is not None:
         require_other_file(output, path)
+    where = Where(
+        point, points, along, samples, spacing, corners, shape, upsample, regrid, step_um, unit
+    )
+    places = find_places(where, archive.grid, archive.path)
+    if what == "gradient":
+        _require_no_pattern_options(layer, interpolation, fill, dtype)
+        return gradient_at(archive, places, output, smoothing, force, stage(progress, "querying"))
+    if what != "patterns":
+        raise ArgumentError(f"query: expected patterns or gradient, found {what!r}")
+    if smoothing:
+        raise ArgumentError("query: expected smoothing together with the gradient, found patterns")
     name = asked_layer(archive, layer)
-    scale = steps_per_unit(archive, unit)
-    given = [w for w in (point, points, along, corners, upsample) if w is not None]
-    if len(given) != 1:
-        raise ArgumentError(
-            f"query: expected one of point, points, path, grid and upsample, found {len(given)}"
-        )
-    if (shape is None) != (corners is None):
-        raise ArgumentError("query: expected a grid together with its shape, found one of them")
-    if along is None and (samples is not None or spacing is not None):
-        raise ArgumentError("query: expected samples and spacing together with a path")
-    grid_um = (archive.grid.step_x_um, archive.grid.step_y_um)
-    if point is not None or points is not None:
-        xy = np.atleast_2d(np.asarray(point if point is not None else points, np.float64))
-        if xy.ndim != 2 or xy.shape[1] != 2 or len(xy) == 0:
-            raise ArgumentError(f"points: expected positions x,y, found shape {xy.shape}")
-        xy = xy * scale
-        grid = Grid("square", len(xy), 1)
-    elif along is not None:
-        vertices = np.asarray(along, np.float64)
-        if samples is None and spacing is None:
-            xy = path_positions(vertices * scale)
-        else:
-            xy = path_positions(vertices, samples, spacing) * scale
-        grid = Grid("square", len(xy), 1, path_step_um(xy, grid_um))
-    elif corners is not None and shape is not None:
-        x0, y0, x1, y1 = corners
-        xy = grid_positions((x0, y0), (x1, y1), shape) * scale
-        grid = _raster(xy, shape, grid_um)
-    else:
-        assert upsample is not None
-        if upsample < 1:
-            raise ArgumentError(f"upsample: expected a whole number from 1, found {upsample}")
-        x_max, y_max = archive.grid.extent
-        fine = (int(y_max * upsample) + 1, int(x_max * upsample) + 1)
-        ends = ((fine[1] - 1) / upsample, (fine[0] - 1) / upsample)
-        xy = grid_positions((0.0, 0.0), ends, fine)
-        grid = _raster(xy, fine, grid_um)
-    archive.grid.require_inside(xy)
-    patterns = patterns_at(archive, name, xy, interpolation)
+    filled = find_filling(archive, fill, stage(progress, "looking for blank patterns"))
+    interpolation = interpolation or "linear"
+    patterns = _sampled(archive, name, places.xy, interpolation, filled)
     if output is None:
-        return np.asarray(patterns.read(0, len(xy)), dtype=np.float32)
-    nearest = archive.grid.indices_of(xy)
-    scan = select(archive.scan(name), patterns, grid, nearest)
-    overview = None
-    if os.fspath(output).lower().endswith(".png") and "maps/mean_intensity" in archive.layers:
-        overview = (archive.map("mean_intensity"), archive.grid.extent)
+        return np.asarray(patterns.read(0, len(places.xy)), dtype=np.float32)
+    estimates = None
+    if isinstance(patterns, Interpolated):
+        estimates = estimates_of(filled, fill, patterns.uses)
+    nearest = archive.grid.indices_of(places.xy)
+    scan = select(archive.scan(name), patterns, places.grid, nearest)
     return write_patterns(
         scan,
         output,
-        positions=xy,
+        positions=places.xy,
         measured_dtype=archive.dtype,
         dtype=dtype,
         intensity_range=layer_range(archive, name),
-        origin=origin_of(archive, name),
+        origin=origin_of(archive, name) | _asked(places, regrid, interpolation),
         sample_frame=sample_frame_of(scan),
-        overview=overview if min(archive.grid.n_rows, archive.grid.n_columns) > 1 else None,
+        overview=_overview(archive, output),
+        estimates=estimates,
         force=force,
         progress=stage(progress, "querying"),
     )
 
 
-def read_positions(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
-    """(m, 2) positions from a CSV file with the columns x and y, with or without a header.
-
-    Raises
-    ------
-    ArgumentError
-        If a line does not begin with two numbers; it names the line.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise ArgumentError(f"{file}: expected a CSV file of positions, found none")
-    rows: list[tuple[float, float]] = []
-    columns = (0, 1)
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.reader(lines)
-        try:
-            for line in reader:
-                cells = [cell.strip() for cell in line]
-                names = [cell.lower() for cell in cells]
-                if not any(cells) or cells[0].startswith("#"):
-                    continue
-                if not rows and "x" in names and "y" in names:
-                    columns = (names.index("x"), names.index("y"))
-                    continue
-                rows.append((float(cells[columns[0]]), float(cells[columns[1]])))
-        except (UnicodeDecodeError, csv.Error) as error:
+def _sampled(
+    archive: Archive,
+    layer: str,
+    xy: npt.NDArray[np.float64],
+    interpolation: str,
+    filled: Filling | None,
+) -> Patterns:
+    """Patterns of a layer at positions (m, 2) in steps, read on demand."""
+    if interpolation not in INTERPOLATIONS:
+        raise ArgumentError(
+            f"interpolation: expected {' or '.join(INTERPOLATIONS)}, found {interpolation!r}"
+        )
+    if interpolation == "field":
+        if filled is not None:
             raise ArgumentError(
-                f"{file}: expected text in UTF-8, found something else after line {reader.line_num}"
-            ) from error
-        except (ValueError, IndexError) as error:
+                "fill: expected linear interpolation, found field; the network has learned the "
+                "patterns that are to be filled, too"
+            )
+        return field_at(archive, layer, xy)
+    patterns = archive.patterns(layer)
+    if filled is not None:
+        patterns = FilledPatterns(patterns, filled)
+    return Interpolated(archive.grid, patterns, xy)
+
+
+def _require_no_pattern_options(
+    layer: str | None, interpolation: str | None, fill: Sequence[str], dtype: str | None
+) -> None:
+    if layer not in (None, "neural"):
+        raise ArgumentError(
+            f"gradient: expected the neural layer, whose field has a derivative, found {layer}"
+        )
+    given = {"interpolation": interpolation, "fill": ", ".join(fill), "dtype": dtype}
+    for name, value in given.items():
+        if value:
             raise ArgumentError(
-                f"{file}: line {reader.line_num}: expected x,y, found {','.join(line)!r}"
-            ) from error
-    if not rows:
-        raise ArgumentError(f"{file}: expected positions x,y, found none")
-    return np.array(rows)
+                f"gradient: expected no {name}, which is for patterns, found {value}"
+            )
 
 
-def _raster(
-    xy: npt.NDArray, shape: tuple[int, int], step_um: tuple[float | None, float | None]
-) -> Grid:
-    """The grid of a raster of positions, with its steps in µm where they are known."""
-    ny, nx = shape
-    points = xy.reshape(ny, nx, 2)
-    dx = abs(points[0, 1, 0] - points[0, 0, 0]) if nx > 1 else 0.0
-    dy = abs(points[1, 0, 1] - points[0, 0, 1]) if ny > 1 else 0.0
-    step_x, step_y = step_um
-    return Grid(
-        "square",
-        nx,
-        ny,
-        (step_x * dx or None) if step_x else None,
-        (step_y * dy or None) if step_y else None,
-    )
+def _asked(places: Places, regrid: str | None, interpolation: str) -> dict[str, str]:
+    """What a file says of how its patterns were made."""
+    said = {"interpolation": interpolation}
+    return said if regrid is None else said | {"regridded": places.grid.kind}
+
+
+def _overview(
+    archive: Archive, output: str | os.PathLike[str]
+) -> tuple[npt.NDArray, tuple[float, float]] | None:
+    """The map of mean intensities for a picture, and the extent of the scan in steps."""
+    picture = os.fspath(output).lower().endswith(".png")
+    flat = min(archive.grid.n_rows, archive.grid.n_columns) > 1
+    if picture and flat and "maps/mean_intensity" in archive.layers:
+        return archive.map("mean_intensity"), archive.grid.extent
+    return None

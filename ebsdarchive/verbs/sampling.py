@@ -1,20 +1,23 @@
-"""Patterns of a layer at any positions: at measured points its own, between them interpolated."""
+"""Patterns of a layer at any positions of the scan, read on demand."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive.file import Archive
-from ebsdarchive.errors import ArgumentError, GeometryError
+from ebsdarchive.errors import ArgumentError
 from ebsdarchive.geometry import Grid, linear_weights
-from ebsdarchive.scan import Patterns, Scan
+from ebsdarchive.scan import Patterns, Scan, read_at
 from ebsdarchive.verbs.exporting import select
+from ebsdarchive.verbs.places import path_step_um
 
-__all__ = ["asked_layer", "path_step_um", "patterns_at", "scan_at", "steps_per_unit"]
+__all__ = ["INTERPOLATIONS", "Interpolated", "asked_layer", "field_at", "scan_at"]
+
+INTERPOLATIONS = ("linear", "field")
 
 
 def asked_layer(archive: Archive, layer: str | None) -> str:
@@ -32,52 +35,14 @@ def asked_layer(archive: Archive, layer: str | None) -> str:
     return name
 
 
-def steps_per_unit(archive: Archive, unit: str) -> npt.NDArray[np.float64]:
-    """(2,) factor from `unit`, "step" or "um", to steps along x and y.
+def field_at(archive: Archive, layer: str, xy: npt.NDArray[np.float64]) -> Patterns:
+    """What the network of the neural layer gives at positions (m, 2) in steps.
 
     Raises
     ------
-    GeometryError
-        If `unit` is um and the step is not known.
+    ArgumentError
+        If the layer is another one.
     """
-    if unit == "step":
-        return np.ones(2)
-    if unit != "um":
-        raise ArgumentError(f"unit: expected step or um, found {unit!r}")
-    steps = (archive.grid.step_x_um, archive.grid.step_y_um)
-    if None in steps:
-        raise GeometryError(
-            f"{archive.path}: expected a known step for positions in um, found none in the source; "
-            f"give positions in steps"
-        )
-    return 1.0 / np.array(steps, dtype=np.float64)
-
-
-def path_step_um(xy: npt.NDArray, step_um: tuple[float | None, float | None]) -> float | None:
-    """Distance in µm between the first two positions of a path; None where it is not known."""
-    if None in step_um or len(xy) < 2:
-        return None
-    return float(np.hypot(*((xy[1] - xy[0]) * np.array(step_um, np.float64)))) or None
-
-
-def patterns_at(
-    archive: Archive,
-    layer: str,
-    xy: npt.NDArray[np.float64],
-    interpolation: Literal["linear", "field"] = "linear",
-) -> Patterns:
-    """Patterns of a layer at positions (m, 2) in steps, read on demand.
-
-    Parameters
-    ----------
-    interpolation
-        Between measured points: "linear", the bilinear mix of the layer's patterns at the four
-        points around, or "field", what the neural layer's network itself gives there.
-    """
-    if interpolation not in ("linear", "field"):
-        raise ArgumentError(f"interpolation: expected linear or field, found {interpolation!r}")
-    if interpolation == "linear":
-        return _Interpolated(archive.grid, archive.patterns(layer), xy)
     if layer != "neural":
         raise ArgumentError(
             f"interpolation: expected the neural layer for values of the field, found {layer}; "
@@ -93,11 +58,10 @@ def scan_at(archive: Archive, layer: str, xy: npt.NDArray[np.float64]) -> Scan:
 
     Projection centres are those of the nearest measured points.
     """
-    step_um = path_step_um(xy, (archive.grid.step_x_um, archive.grid.step_y_um))
-    grid = Grid("square", len(xy), 1, step_um)
-    patterns = patterns_at(archive, layer, xy)
+    grid = Grid("square", len(xy), 1, path_step_um(xy, archive.grid))
+    patterns = Interpolated(archive.grid, archive.patterns(layer), xy)
     scan = select(archive.scan(layer), patterns, grid, archive.grid.indices_of(xy))
-    return dataclasses.replace(scan, orientations=None)
+    return replace(scan, orientations=None)
 
 
 class _FieldAt:
@@ -112,8 +76,16 @@ class _FieldAt:
         return self.field.patterns(self.xy[start:stop])
 
 
-class _Interpolated:
-    """A layer's patterns: themselves at the measured points, and linear between them."""
+class Interpolated:
+    """A layer's patterns: themselves at the measured points, and linear between them.
+
+    Parameters
+    ----------
+    grid, patterns
+        Of the scan.
+    xy
+        (m, 2) positions in steps, all inside the scan.
+    """
 
     def __init__(self, grid: Grid, patterns: Patterns, xy: npt.NDArray[np.float64]) -> None:
         nearest = grid.indices_of(xy)
@@ -128,15 +100,19 @@ class _Interpolated:
 
     def read(self, start: int, stop: int) -> npt.NDArray:
         indices, weights = self.indices[start:stop], self.weights[start:stop]
-        used = np.unique(indices[weights > 0])
-        runs = np.split(used, np.flatnonzero(np.diff(used) != 1) + 1)
-        found = np.concatenate([self.patterns.read(run[0], run[-1] + 1) for run in runs])
-        place = np.minimum(np.searchsorted(used, indices), len(used) - 1)
         if indices.shape[1] == 1:
-            return found[place[:, 0]]
+            return read_at(self.patterns, indices[:, 0])
+        used = np.unique(indices[weights > 0])
+        found = read_at(self.patterns, used)
+        place = np.minimum(np.searchsorted(used, indices), len(used) - 1)
         out = np.zeros((len(indices), *self.shape[1:]), np.float32)
         for corner in range(4):
             part = np.flatnonzero(weights[:, corner] > 0)  # 0 times infinity is not 0
             weight = weights[part, corner, None, None].astype(np.float32)
             out[part] += weight * found[place[part, corner]]
         return out
+
+    def uses(self, points: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """(m,) whether each position takes something of one of the given points (k,)."""
+        used = np.isin(self.indices, points) & (self.weights > 0)
+        return np.asarray(used.any(axis=1))

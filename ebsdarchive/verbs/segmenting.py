@@ -14,14 +14,16 @@ from ebsdarchive.archive import provenance
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.layers import write_map
 from ebsdarchive.archive.making import adding_layers
+from ebsdarchive.archive.outlines import Outlines, write_outlines
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
-from ebsdarchive.exchange.outlines import outline_format, write_outlines
+from ebsdarchive.exchange.outlines import outline_format, write_outline_file
 from ebsdarchive.verbs.progress import Progress, silent, stage
 from ebsdarchive.verbs.targets import require_free
 
-__all__ = ["GRADIENT_MAP", "GRAIN_MAP", "BoundariesSummary", "boundaries"]
+__all__ = ["BOUNDARY_MAP", "GRADIENT_MAP", "GRAIN_MAP", "BoundariesSummary", "boundaries"]
 
-GRAIN_MAP, GRADIENT_MAP = "maps/grains", "maps/gradient"
+GRAIN_MAP, GRADIENT_MAP, BOUNDARY_MAP = "maps/grains", "maps/gradient", "maps/boundaries"
+MADE = (GRAIN_MAP, GRADIENT_MAP, BOUNDARY_MAP)
 FINE_ENOUGH = 3  # samples per step, at least, to look for ridges on
 
 
@@ -41,7 +43,7 @@ class BoundariesSummary:
     gradient_median, gradient_boundaries
         Median S of the scan and of the vertices of boundaries, counts per step.
     shape
-        (rows, columns) of both maps.
+        (rows, columns) of the maps of labels and of S.
     resolution
         Samples per step.
     layers, outputs
@@ -79,12 +81,14 @@ def boundaries(
 
     The watershed of the diffraction gradient cuts the scan along all its ridges; parts whose
     patterns correlate are joined again. Nothing is indexed, and no phase need be known. The archive
-    gains the maps ``grains`` (labels, the largest grain is 1) and ``gradient`` (S).
+    gains the maps ``grains`` (labels, the largest grain is 1) and ``gradient`` (S), and, as
+    polylines with S along them, ``boundaries``.
 
     Parameters
     ----------
     output
-        Files to write the boundaries to, as polylines: .csv or .geojson, one or several.
+        Files to write the boundaries to as well: .csv or .geojson, one or several. `export` writes
+        them later, from the archive.
     resolution
         Samples of both maps per scan step; ridges are looked for on at least 3.
     correlation
@@ -145,11 +149,12 @@ def boundaries(
         slopes, bands, fine, correlation=correlation, min_area=min_size * grid.row_distance
     )
     found = trace(grains, slopes, bands, gradient, fine)
-    s = _rounded(slopes.strength[::finer, ::finer])
     grain_sizes = sizes(grains, fine)
+    outlines = Outlines(tuple(found), tuple(grain_sizes))
+    s = _rounded(slopes.strength[::finer, ::finer])
     progress("grains", 1, 1)
     scale = f" at a scale of {smoothing:g} steps" if smoothing else ""
-    with adding_layers(path, [GRAIN_MAP, GRADIENT_MAP], stage(progress, "reading back")) as file:
+    with adding_layers(path, list(MADE), stage(progress, "reading back")) as file:
         for layer, data, long_name, units in (
             (GRAIN_MAP, grains.labels[::finer, ::finer], "Grain", "1"),
             (GRADIENT_MAP, s, f"Diffraction gradient S{scale}", "counts/step"),
@@ -160,9 +165,16 @@ def boundaries(
                 derived_from=digest, samples_per_step=resolution,
             )  # fmt: skip
             activity.generated[layer] = str(file["archive"][layer].attrs["sha256"])
+        activity.generated[BOUNDARY_MAP] = write_outlines(
+            file["archive"],
+            BOUNDARY_MAP.partition("/")[2],
+            outlines,
+            label_map=GRAIN_MAP.partition("/")[2],
+            derived_from=digest,
+        )
         provenance.record(file["archive"], activity)
     for target in outputs:
-        write_outlines(target, found, grain_sizes, grid, force=force)
+        write_outline_file(target, outlines, grid, force=force)
     whole = [grain.diameter for grain in grain_sizes if not grain.at_edge]
     diameters = whole or [grain.diameter for grain in grain_sizes]
     length = sum(boundary.length(grid.row_distance) for boundary in found)
@@ -183,7 +195,7 @@ def boundaries(
         ),
         shape=shape,
         resolution=resolution,
-        layers=(GRAIN_MAP, GRADIENT_MAP),
+        layers=MADE,
         outputs=tuple(os.fspath(target) for target in outputs),
     )
 
@@ -208,7 +220,7 @@ def _require_sensible(
 
 def _require_free(archive: Archive, outputs: Sequence[str | os.PathLike[str]], force: bool) -> None:
     """Raise before the work begins if a result has no place."""
-    for layer in (GRAIN_MAP, GRADIENT_MAP):
+    for layer in MADE:
         if layer in archive.layers and not force:
             raise OutputError(
                 f"{archive.path}: expected no layer {layer}, found one; use --force to replace it"

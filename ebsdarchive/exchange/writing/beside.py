@@ -92,6 +92,8 @@ def write_sidecar(path: Path, job: Job, convention: str) -> None:
         "dtype": job.dtype,
         "quantisation": job.quantisation.record(),
     }
+    if job.estimates is not None:
+        content["patterns"] = job.estimates.lists()
     of_grid = np.array_equal(job.positions, job.scan.grid.positions())
     if not of_grid and len(job.positions) <= LISTED:
         content["positions_steps"] = job.positions.tolist()

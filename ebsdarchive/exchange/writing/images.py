@@ -66,5 +66,6 @@ def write_picture(job: Job) -> None:
         job.origin,
         job.overview,
         job.scan.static_background,
+        None if job.estimates is None else job.estimates.filled,
     )
     sheet.save(job.path, format="PNG")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ebsdarchive import __version__
 from ebsdarchive.exchange.columns import Column
+from ebsdarchive.exchange.estimates import Estimates
 from ebsdarchive.exchange.quantise import Quantisation
 from ebsdarchive.exchange.writing.record import geometry_record
 from ebsdarchive.scan import Scan
@@ -46,6 +47,8 @@ class Job:
         A map (ny, nx) of the archived scan and its extent in steps, for pictures.
     columns
         More values of each pattern, for formats of labelled arrays and kikuchipy's.
+    estimates
+        Which patterns are filled from others, where some are.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class Job:
     version: int | None = None
     overview: tuple[npt.NDArray, tuple[float, float]] | None = None
     columns: tuple[Column, ...] = ()
+    estimates: Estimates | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
