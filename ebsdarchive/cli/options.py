@@ -12,6 +12,7 @@ import click
 __all__ = [
     "CorrelationOption",
     "LayerOption",
+    "MetadataOption",
     "PathType",
     "SmoothingOption",
     "guarantee",
@@ -24,6 +25,7 @@ __all__ = [
     "progress_bar",
     "readable_bytes",
     "region",
+    "setting_options",
     "source_options",
     "vertices",
 ]
@@ -157,6 +159,21 @@ def _adding(options: list[Callable[..., Any]]) -> Callable[..., Any]:
         return function
 
     return add
+
+
+MetadataOption = click.option(
+    "--metadata",
+    type=PathType,
+    metavar="FILE",
+    help="YAML or JSON file on title, people, sample, instrument, licence, funding.",
+)
+setting_options = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An entry of the metadata, such as sample.name=Ni or people.0.orcid=...; repeat it.",
+)
 
 
 def indexing_options(background: str) -> Callable[..., Any]:
