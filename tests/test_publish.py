@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from rocrate.rocrate import ROCrate
 import ebsdarchive
 from ebsdarchive.archive import folder as folders
 from ebsdarchive.errors import ArgumentError, CorruptionError, OutputError
+from ebsdarchive.figures.kinds import PlotOptions, draw
 
 COMPLETE = {
     "title": "Patterns of nickel | 镍",
@@ -279,6 +281,17 @@ def test_the_preview_is_a_picture_that_shows_something(which, request):
     assert len(right.getcolors()) > 5
 
 
+def test_the_cross_of_the_preview_is_in_the_cell_of_its_pattern(make_archive):
+    path = make_archive(ny=9, nx=14, hexagonal=True, described=False, pc=None, step_um=(None, None))
+    options = PlotOptions(points=((3.5, 5),))  # the fourth point of an odd row
+    figure = draw("preview", ebsdarchive.open_archive(path), options, lambda done, total: None)
+    axes = figure.axes[0]
+    ((x,), (y,)) = axes.lines[-1].get_data()
+    left, right, bottom, top = axes.images[0].get_extent()
+    assert (x - left) / (right - left) == pytest.approx(4 / 14.5)
+    assert (y - top) / (bottom - top) == pytest.approx(5.5 / 9)
+
+
 def test_the_archive_in_the_package_is_the_archive(package, archive):
     assert (package / "mein scan.h5").read_bytes() == archive.read_bytes()
     lines = (package / "manifest-sha256.txt").read_text(encoding="utf-8").splitlines()
@@ -312,6 +325,22 @@ def test_what_is_missing_can_be_given_on_the_command_line(archive_path, tmp_path
     assert json.loads(out)["sha256"] == sha256(archive_path)
     assert archive_path.read_bytes() == before
     assert document(tmp_path / "p", "datacite.json")["doi"] == "10.1234/x"
+
+
+def test_on_a_terminal_what_is_missing_is_asked_for(archive_path, tmp_path, run_cli, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    answers = ["A: with = sign", "B", "Wang, Qi", "D", "2026", "CC0-1.0", ""]
+    monkeypatch.setattr("sys.stdin", Terminal("\n".join(answers) + "\n"))
+    code, _, err = run_cli("publish", archive_path, "-o", tmp_path / "p")
+    assert code == 2  # the DOI was left empty
+    assert "found no doi (" in err
+    monkeypatch.setattr("sys.stdin", Terminal("\n".join(answers[:-1]) + "\n"))
+    code, _, err = run_cli("publish", archive_path, "-o", tmp_path / "p", "--without-doi")
+    assert code == 0, err
+    assert document(tmp_path / "p", "datacite.json")["titles"] == [{"title": "A: with = sign"}]
 
 
 def test_people_without_a_creator_are_not_enough(archive_path, tmp_path):

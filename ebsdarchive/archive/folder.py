@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ebsdarchive.archive.store import cloned, file_sha256, flush, identity, output_error
@@ -125,20 +126,30 @@ def copied_into(
             ) from error
         sha256 = file_sha256(target, lambda done: progress(done, size))
     else:
-        with open(path, "rb") as old, open(target, "xb") as new:
-            shared = cloned(old, new)
-            sha = hashlib.sha256()
-            done = 0
-            while block := old.read(_BLOCK_BYTES):
-                sha.update(block)
-                if not shared:
-                    new.write(block)
-                done += len(block)
-                progress(done, size)
-        sha256 = sha.hexdigest()
+        sha256 = _copied(path, target, lambda done: progress(done, size))
     if identity(path) != before or target.stat().st_size != size:
         raise OutputError(
             f"{source}: expected the file as it was at the start, found it changed meanwhile; "
             f"start again"
         )
     return sha256
+
+
+def _copied(source: Path, target: Path, progress: Callable[[int], None]) -> str:
+    """Copy a file, which is digested beside the writing; returns its SHA-256."""
+    sha = hashlib.sha256()
+    done = 0
+    with (
+        open(source, "rb") as old,
+        open(target, "xb") as new,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        shared = cloned(old, new)
+        while block := old.read(_BLOCK_BYTES):
+            digested = beside.submit(sha.update, block)
+            if not shared:
+                new.write(block)
+            digested.result()
+            done += len(block)
+            progress(done)
+    return sha.hexdigest()

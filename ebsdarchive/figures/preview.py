@@ -60,13 +60,13 @@ def _fitted(rows: int, columns: int, width: float) -> tuple[float, float]:
 
 
 def _mark(image: Any, archive: Archive, point: npt.NDArray[np.int64]) -> None:
-    """A cross on the map at a point; maps are drawn in µm, or in steps where those are unknown."""
+    """A cross on the map in the middle of a point's cell."""
     grid = archive.grid
     x, y = grid.positions_at(np.array([point]))[0]
     left, right, bottom, top = image.get_extent()
     shift = 0.5 if grid.is_hexagonal else 0.0
     across = (x + 0.5) / (grid.n_columns + shift)
-    down = (y / grid.row_distance + 0.5) / grid.n_rows
+    down = (y + 0.5) / grid.n_rows
     at = (left + across * (right - left), top + down * (bottom - top))
     for colour, thickness in (("black", 1.6), ("white", 0.8)):
         image.axes.plot(*at, marker="+", markersize=7, color=colour, markeredgewidth=thickness)
