@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive.file import Archive
+from ebsdarchive.exchange.picture import to_grey
 from ebsdarchive.figures.kinds import PlotOptions
 from ebsdarchive.figures.page import BAR_HEIGHT, MARGIN, Page, add_map, limits_of, map_size
-from ebsdarchive.formats.picture import to_grey
 
 __all__ = ["draw_preview"]
 
