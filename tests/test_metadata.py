@@ -25,7 +25,7 @@ description: A map for the tests.
 keywords: [EBSD, nickel]
 licence: CC0-1.0
 people:
-  - name: Wang, Qi
+  - name: Carberry, Josiah
     orcid: 0000-0002-1825-0097
 sample: {name: Ni-7, atom_types: [Ni], preparation_date: 2026-02-27}
 funding:
@@ -157,7 +157,7 @@ def test_entries_are_set_added_and_removed_one_by_one():
         settings=[
             "title=B = C",
             "sample.atom_types=Ni, Cr",
-            "people.0.name=Wang, Qi",
+            "people.0.name=Carberry, Josiah",
             "people.1.name=Meier",
             "funding.0.award=0012",
             "funding.0.funder=NSF",
@@ -169,7 +169,7 @@ def test_entries_are_set_added_and_removed_one_by_one():
     assert document == {
         "title": "B = C",
         "sample": {"atom_types": ["Ni", "Cr"], "is_simulation": False},
-        "people": [{"name": "Wang, Qi"}, {"name": "Meier"}],
+        "people": [{"name": "Carberry, Josiah"}, {"name": "Meier"}],
         "funding": [{"award": "0012", "funder": "NSF"}],
         "publication_year": 2026,
         "extra": {"shift": {"number": 3}},
@@ -211,7 +211,8 @@ def test_annotate_changes_the_metadata_alone_and_is_recorded(archive_path, metad
     code, out, err = run_cli(
         "annotate", archive_path, "--metadata", metadata_file, "--set", "version=2", "--show"
     )
-    assert (code, "version: 2" in out, "people.0.name: Wang, Qi" in out) == (0, True, True), err
+    assert code == 0, err
+    assert {"version: 2", "people.0.name: Carberry, Josiah"} <= set(out.splitlines())
     ebsdarchive.annotate(archive_path, remove=["version"], metadata={"sample": {"name": "other"}})
     archive = ebsdarchive.open_archive(archive_path)
     said = archive.metadata()

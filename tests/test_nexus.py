@@ -17,7 +17,7 @@ from ebsdarchive.scan import SourceFile
 METADATA = {
     "title": "Nickel",
     "dates": {"measurement_start": "2026-03-02T14:05:00+01:00"},
-    "people": [{"name": "Wang, Qi", "orcid": "0000-0002-1825-0097", "role": "Creator"}],
+    "people": [{"name": "Carberry, Josiah", "orcid": "0000-0002-1825-0097", "role": "Creator"}],
     "sample": {
         "name": "Ni-7",
         "atom_types": ["Ni", "Cr"],

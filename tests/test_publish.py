@@ -37,7 +37,7 @@ COMPLETE = {
     },
     "people": [
         {
-            "name": "Wang, Qi",
+            "name": "Carberry, Josiah",
             "orcid": "0000-0002-1825-0097",
             "affiliation": "UIUC",
             "affiliation_ror": "https://ror.org/047426m28",
@@ -171,7 +171,7 @@ def test_datacite_gets_people_licence_funding_dates_and_relations(package):
     found = document(package, "datacite.json")
     assert found["publicationYear"] == "2026"
     (creator,) = found["creators"]
-    assert (creator["familyName"], creator["givenName"]) == ("Wang", "Qi")
+    assert (creator["familyName"], creator["givenName"]) == ("Carberry", "Josiah")
     assert creator["affiliation"][0]["affiliationIdentifierScheme"] == "ROR"
     assert [one["contributorType"] for one in found["contributors"]] == [
         "ProjectLeader",
@@ -204,7 +204,7 @@ def test_scicat_gets_what_it_requires_with_units(package):
     found = document(package, "scicat.json")
     assert found["type"] == "raw"
     assert found["contactEmail"] == "desk@example.org"
-    assert found["owner"] == "Wang, Qi"
+    assert found["owner"] == "Carberry, Josiah"
     assert found["principalInvestigators"] == ["Meier"]
     assert found["ownerGroup"] == "ebsd"
     assert found["sampleIds"] == ["IGSN:X1"]
@@ -256,7 +256,7 @@ def test_the_bagit_library_validates_the_bag(archive, tmp_path):
 
 def test_the_readme_holds_citation_licence_and_figures_that_were_measured(package, archive):
     text = (package / "README.md").read_text(encoding="utf-8")
-    assert "Wang, Qi (2026): Patterns of nickel \\| 镍. Version 1.0. Zenodo." in text
+    assert "Carberry, Josiah (2026): Patterns of nickel \\| 镍. Version 1.0. Zenodo." in text
     assert "https://doi.org/10.5281/zenodo.1234567" in text
     error = ebsdarchive.info(archive)["layers"]["neural"]["mae_percent"]
     assert f"| layer neural: mean absolute error | {error:.6g} | % of full range |" in text
@@ -332,7 +332,7 @@ def test_on_a_terminal_what_is_missing_is_asked_for(archive_path, tmp_path, run_
         def isatty(self):
             return True
 
-    answers = ["A: with = sign", "B", "Wang, Qi", "D", "2026", "CC0-1.0", ""]
+    answers = ["A: with = sign", "B", "Carberry, Josiah", "D", "2026", "CC0-1.0", ""]
     monkeypatch.setattr("sys.stdin", Terminal("\n".join(answers) + "\n"))
     code, _, err = run_cli("publish", archive_path, "-o", tmp_path / "p")
     assert code == 2  # the DOI was left empty
@@ -362,7 +362,7 @@ def test_a_package_is_replaced_only_on_request_and_never_with_other_files_in_it(
     ebsdarchive.publish(archive_path, folder, metadata=COMPLETE, bag=True, force=True)
     assert bagit.Bag(str(folder)).validate()
     (folder / "data" / "my notes.txt").write_text("precious")
-    with pytest.raises(OutputError, match=r"found data/my notes\.txt; choose another folder"):
+    with pytest.raises(OutputError, match=r"other files in it \(data/my notes\.txt\)"):
         ebsdarchive.publish(archive_path, folder, metadata=COMPLETE, force=True)
     assert (folder / "data" / "my notes.txt").read_text() == "precious"
     assert sorted(item.name for item in tmp_path.iterdir()) == ["p", "raw.h5"]
@@ -371,7 +371,7 @@ def test_a_package_is_replaced_only_on_request_and_never_with_other_files_in_it(
 def test_a_folder_that_is_no_package_is_never_replaced(archive_path, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").write_text("precious")
-    with pytest.raises(OutputError, match=r"found thesis\.txt"):
+    with pytest.raises(OutputError, match=r"other files in it \(thesis\.txt\)"):
         ebsdarchive.publish(archive_path, tmp_path / "home", metadata=COMPLETE, force=True)
     with pytest.raises(OutputError, match="does not hold the archive itself"):
         ebsdarchive.publish(archive_path, tmp_path, metadata=COMPLETE, force=True)
@@ -382,7 +382,7 @@ def test_a_folder_that_is_no_package_is_never_replaced(archive_path, tmp_path):
 
 def test_an_empty_folder_is_taken(archive_path, tmp_path):
     (tmp_path / "p").mkdir()
-    ebsdarchive.publish(archive_path, tmp_path / "p", metadata=COMPLETE)
+    ebsdarchive.publish(archive_path, tmp_path / "p", metadata=COMPLETE, force=True)
     assert (tmp_path / "p" / "datacite.json").is_file()
 
 
@@ -390,14 +390,14 @@ def test_a_failure_leaves_what_was_there(archive_path, tmp_path, monkeypatch):
     folder = tmp_path / "p"
     ebsdarchive.publish(archive_path, folder, metadata=COMPLETE)
     before = {item.name: sha256(item) for item in folder.iterdir()}
-    rename = os.rename
+    replace = os.replace
 
     def fail(old, new):
         if ".partial" in str(old):
             raise OSError(28, "No space left on device")
-        rename(old, new)
+        replace(old, new)
 
-    monkeypatch.setattr(folders.os, "rename", fail)
+    monkeypatch.setattr(folders.os, "replace", fail)
     with pytest.raises(OutputError, match="found the disk or a size limit full"):
         ebsdarchive.publish(archive_path, folder, metadata=COMPLETE, force=True)
     monkeypatch.undo()

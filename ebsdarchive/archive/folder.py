@@ -12,27 +12,33 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ebsdarchive.archive.interrupts import interrupts_kept
 from ebsdarchive.archive.store import cloned, file_sha256, flush, identity, output_error
-from ebsdarchive.errors import OutputError
+from ebsdarchive.errors import EbsdArchiveError, OutputError
 
-__all__ = ["copied_into", "replacing_folder"]
+__all__ = ["FOLDER_RECORD", "copied_into", "replacing_folder"]
 
+FOLDER_RECORD = "ebsdarchive_export.json"  # in every folder of an export, unless a Zarr store
 _BLOCK_BYTES = 1 << 22
 Progress = Callable[[float, float], None]
 
 
 @contextlib.contextmanager
 def replacing_folder(
-    target: str | os.PathLike[str], *, force: bool, strangers: Callable[[Path], list[str]]
+    target: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    strangers: Callable[[Path], list[str]] | None = None,
 ) -> Iterator[Path]:
-    """Give a new folder beside the target to write to; on success it takes the target's place.
+    """Give a temporary folder to write into; on success it takes the target's place.
 
     Parameters
     ----------
     force
-        Whether a target that exists may be replaced.
+        Whether an existing folder may be replaced: one that was written here, or is empty.
     strangers
-        Called with a target that exists; names what in it would be lost, which prevents it.
+        Called with an existing folder; names what in it would be lost, which prevents that. By
+        default everything, unless the folder holds the record of an export.
 
     Raises
     ------
@@ -40,55 +46,65 @@ def replacing_folder(
         If the target exists, holds other files, or the place cannot be written. The target is left
         as it was.
     """
-    path = Path(os.path.abspath(target))
-    _require_free(path, force, strangers)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    path = Path(target)
+    if path.is_symlink():
+        path = path.resolve()
+    path = path.absolute()  # "." has no name
+    _require_free(path, force, strangers or _unless_exported)
+    mark = secrets.token_hex(4)
+    temporary = path.with_name(f".{path.name}.{mark}.partial")
+    old = path.with_name(f".{path.name}.{mark}.old")
     try:
-        temporary.mkdir()
-        yield temporary
-        for item in sorted(temporary.rglob("*")):
-            flush(item)
-        flush(temporary)
-        _require_free(path, force, strangers)  # others may have written there meanwhile
-        _take_place(temporary, path)
-        flush(path.parent)
-    except OSError as error:
+        with interrupts_kept():
+            temporary.mkdir()
+            yield temporary
+            for item in (*temporary.rglob("*"), temporary):
+                if item.is_file() or os.name == "posix":
+                    flush(item)
+        _require_free(path, force, strangers or _unless_exported)  # as it was at the start
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+        if os.name == "posix":
+            flush(path.parent)
+    except EbsdArchiveError as error:  # the user knows the target, not the temporary folder
+        text = str(error).replace(os.fspath(temporary), os.fspath(path))
+        raise type(error)(text) from error
+    except (OSError, RuntimeError) as error:
         raise output_error(path, error) from error
     finally:
+        if old.exists() and not path.exists():  # stopped between the two moves
+            os.replace(old, path)
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _require_free(path: Path, force: bool, strangers: Callable[[Path], list[str]]) -> None:
-    if path.is_symlink() or path.is_file():
-        raise OutputError(f"{path}: expected a name for a folder, found a file or link")
+    """Raise OutputError unless a folder can be written there."""
     if not path.parent.is_dir():
         raise OutputError(f"{path}: expected an existing folder {path.parent}, found none")
-    if not path.exists() or not any(path.iterdir()):
+    if not path.exists():
         return
+    if not path.is_dir():
+        raise OutputError(f"{path}: expected a name for a folder, found a file")
     if not force:
         raise OutputError(f"{path}: expected no such folder, found one; use --force to replace it")
     found = strangers(path)
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise OutputError(
-            f"{path}: expected a package of `publish` and nothing else, found "
-            f"{', '.join(found[:3])}{more}; choose another folder with -o"
+            f"{path}: expected a folder that ebsdarchive wrote, found other files in it "
+            f"({', '.join(found[:3])}{more}); nothing was changed, choose another with -o"
         )
 
 
-def _take_place(temporary: Path, path: Path) -> None:
-    """Move a folder to where another may be, which is put aside first and deleted last."""
-    if not path.exists():
-        os.rename(temporary, path)
-        return
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.replaced")
-    os.rename(path, aside)
-    try:
-        os.rename(temporary, path)
-    except BaseException:
-        os.rename(aside, path)
-        raise
-    shutil.rmtree(aside)
+def _unless_exported(folder: Path) -> list[str]:
+    """What is in a folder, unless a record says that an export was written there."""
+    for name in (FOLDER_RECORD, ".zattrs"):
+        record = folder / name
+        if record.is_file() and b'"written_by": "ebsdarchive ' in record.read_bytes():
+            return []
+    return sorted(item.name for item in folder.iterdir())
 
 
 def copied_into(

@@ -32,11 +32,9 @@ __all__ = [
     "output_error",
     "parts_sha256",
     "replacing",
-    "replacing_folder",
 ]
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-FOLDER_RECORD = "ebsdarchive_export.json"  # in every folder that is written, unless a Zarr store
 _CLONE = 0x40049409  # Linux FICLONE: share the blocks of a file where the file system can
 
 
@@ -105,71 +103,6 @@ def replacing(
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-
-
-@contextlib.contextmanager
-def replacing_folder(target: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """Give a temporary folder to write into; on success it takes the target's place.
-
-    Parameters
-    ----------
-    force
-        Whether an existing folder may be replaced: one that was written here, or is empty.
-
-    Raises
-    ------
-    OutputError
-        As `replacing`. The target is left as it was.
-    """
-    path = Path(target)
-    if path.is_symlink():
-        path = path.resolve()
-    if path.exists():
-        if not path.is_dir():
-            raise OutputError(f"{path}: expected a name for a folder, found a file")
-        if not force:
-            raise OutputError(f"{path}: expected no such folder, found one; use --force to replace")
-        if any(path.iterdir()) and not _is_our_folder(path):
-            raise OutputError(
-                f"{path}: expected a folder that ebsdarchive wrote, found other files in it; "
-                f"nothing was changed, choose another with -o"
-            )
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: expected an existing folder {path.parent}, found none")
-    mark = secrets.token_hex(4)
-    temporary = path.with_name(f".{path.name}.{mark}.partial")
-    old = path.with_name(f".{path.name}.{mark}.old")
-    try:
-        with interrupts_kept():
-            temporary.mkdir()
-            yield temporary
-            for item in (*temporary.rglob("*"), temporary):
-                if item.is_file() or os.name == "posix":
-                    flush(item)
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-        if os.name == "posix":
-            flush(path.parent)
-    except EbsdArchiveError as error:
-        text = str(error).replace(os.fspath(temporary), os.fspath(path))
-        raise type(error)(text) from error
-    except (OSError, RuntimeError) as error:
-        raise output_error(path, error) from error
-    finally:
-        if old.exists() and not path.exists():  # stopped between the two moves
-            os.replace(old, path)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _is_our_folder(path: Path) -> bool:
-    """Whether a folder holds a record of having been written here."""
-    return any(
-        b'"written_by": "ebsdarchive ' in (path / name).read_bytes()
-        for name in (FOLDER_RECORD, ".zattrs")
-        if (path / name).is_file()
-    )
 
 
 def open_for_reading(path: str | os.PathLike[str]) -> h5py.File:
