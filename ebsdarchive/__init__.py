@@ -12,6 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _VERBS = {
+    "annotate": "ebsdarchive.verbs.annotating",
     "boundaries": "ebsdarchive.verbs.segmenting",
     "compare": "ebsdarchive.verbs.comparing",
     "compress": "ebsdarchive.verbs.compressing",
@@ -27,6 +28,7 @@ _VERBS = {
     "open_scan": "ebsdarchive.exchange",
     "plot": "ebsdarchive.verbs.plotting",
     "profile": "ebsdarchive.verbs.profiling",
+    "publish": "ebsdarchive.verbs.publishing",
     "query": "ebsdarchive.verbs.querying",
     "simulate": "ebsdarchive.verbs.simulating",
     "upgrade": "ebsdarchive.verbs.sharing",

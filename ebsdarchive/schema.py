@@ -6,6 +6,7 @@ nothing about HDF5.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,17 @@ from typing import Any
 
 from ebsdarchive.errors import VersionError
 
-__all__ = ["CURRENT_VERSION", "Attribute", "Dataset", "Kind", "Schema", "Subgroup", "load_schema"]
+__all__ = [
+    "CURRENT_VERSION",
+    "Attribute",
+    "Dataset",
+    "Kind",
+    "Schema",
+    "Subgroup",
+    "known_versions",
+    "load_schema",
+    "metadata_vocabulary",
+]
 
 CURRENT_VERSION = "1.1"
 
@@ -119,6 +130,14 @@ def load_schema(version: str = CURRENT_VERSION) -> Schema:
     return Schema(manifest["format-version"], manifest["description"].strip(), kinds)
 
 
+@cache
+def metadata_vocabulary(version: str = CURRENT_VERSION) -> dict[str, Any]:
+    """The JSON Schema of the document in a metadata node."""
+    text = (_folder() / version / "metadata-vocabulary.json").read_text(encoding="utf-8")
+    vocabulary: dict[str, Any] = json.loads(text)
+    return vocabulary
+
+
 def _folder() -> Path:
     """The schema folder: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
@@ -217,7 +236,33 @@ def reference_page(version: str = CURRENT_VERSION) -> str:
                 for name, type_, required, units, text in rows
             ]
             lines.append("")
+    if "metadata" in schema.kinds:
+        lines += _vocabulary_page(metadata_vocabulary(version))
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _vocabulary_page(vocabulary: dict[str, Any]) -> list[str]:
+    """The vocabulary of metadata as a table of keys."""
+    lines = ["## vocabulary of metadata", "", vocabulary["description"], ""]
+    lines += ["| key | type | meaning |", "|---|---|---|"]
+    return [*lines, *_vocabulary_rows(vocabulary, "", vocabulary), ""]
+
+
+def _vocabulary_rows(said: dict[str, Any], prefix: str, vocabulary: dict[str, Any]) -> list[str]:
+    rows = []
+    for name, entry in said["properties"].items():
+        key, below = f"{prefix}{name}", entry
+        if "$ref" in entry:
+            below = vocabulary["$defs"][entry["$ref"].rpartition("/")[2]]
+        kind = entry.get("format") or below.get("type") or f"one of {', '.join(entry['enum'])}"
+        if kind == "array":
+            below, kind = entry["items"], f"list of {entry['items'].get('type')}s"
+            key += ".0" * ("properties" in below)
+        example = f" Such as `{entry['examples'][0]}`." if "examples" in entry else ""
+        rows.append(f"| `{key}` | {kind} | {entry['description']}{example} |")
+        if "properties" in below:
+            rows += _vocabulary_rows(below, f"{key}.", vocabulary)
+    return rows
 
 
 def _with_choices(attribute: Attribute) -> str:

@@ -16,6 +16,7 @@ from ebsdarchive.archive.conformity import attribute, check_node
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.file import archive_group, readable
 from ebsdarchive.archive.layers import block_nodes, contents, read_contents
+from ebsdarchive.archive.metadata import metadata_faults
 from ebsdarchive.archive.nodes import node_digest
 from ebsdarchive.archive.outlines import holds_outlines, outline_faults
 from ebsdarchive.archive.raw import check_blocks
@@ -67,6 +68,7 @@ def check_schema(path: str | os.PathLike[str]) -> list[str]:
         symbols: dict[str, int] = {}
         faults = check_node(archive["scan"], "scan", symbols) if "scan" in archive else []
         faults += [fault for fault in check_node(file["/"], "root", symbols) if fault not in faults]
+        faults += metadata_faults(archive)
         if not {"raw", "neural"} & set(archive):
             faults.append(
                 "/archive: expected at least one of the layers raw and neural, found none"

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 
 from ebsdarchive.archive import description, layers, provenance
+from ebsdarchive.archive.metadata import read_metadata
 from ebsdarchive.archive.nodes import attribute, attributes_of, read_array, require_kind
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.archive.trust import readable, refuse_links
@@ -95,6 +96,11 @@ class Archive:
             node = layers.layer_node(archive, f"maps/{name}")
             require_kind(node, "map")
             return read_array(node["data"])
+
+    def metadata(self) -> dict[str, Any]:
+        """What people say about the scan, in the vocabulary of metadata; empty if nothing."""
+        with self.group() as archive:
+            return read_metadata(archive)
 
     def provenance(self) -> list[dict[str, Any]]:
         """PROV-JSON documents of the activities that wrote to the archive, oldest first."""

@@ -43,7 +43,7 @@ __all__ = [
     "write_restored",
 ]
 
-_DESCRIBING = ("scan", "source")
+_DESCRIBING = ("scan", "source", "metadata")
 _CONTAINERS = ("restored", "models", "maps")
 _PATTERN_HOLDERS = ("raw", "neural", "restored")
 

@@ -16,6 +16,7 @@ import h5py
 from ebsdarchive.archive import description, layers
 from ebsdarchive.archive.check import check_structure
 from ebsdarchive.archive.file import Archive, archive_group
+from ebsdarchive.archive.metadata import copy_metadata
 from ebsdarchive.archive.nodes import attributes_of
 from ebsdarchive.archive.raw import check_blocks
 from ebsdarchive.archive.steps import bring_up_to_date
@@ -117,6 +118,7 @@ def copied_archive(
             target.attrs["encoding-version"] = CURRENT_VERSION
             for name in ("scan", "source", "provenance"):
                 old.copy(source[name], target, name=name)
+            copy_metadata(source, target)
         for name in names:
             layers.copy_layer(source, target, name)
         yield file

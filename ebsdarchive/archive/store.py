@@ -14,6 +14,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import h5py
 
@@ -22,16 +23,18 @@ from ebsdarchive.archive.output import open_for_writing
 from ebsdarchive.errors import ArchiveError, EbsdArchiveError, OutputError
 
 __all__ = [
+    "cloned",
     "file_sha256",
+    "flush",
+    "identity",
     "open_for_reading",
     "open_for_writing",
+    "output_error",
     "parts_sha256",
     "replacing",
-    "replacing_folder",
 ]
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-FOLDER_RECORD = "ebsdarchive_export.json"  # in every folder that is written, unless a Zarr store
 _CLONE = 0x40049409  # Linux FICLONE: share the blocks of a file where the file system can
 
 
@@ -70,7 +73,7 @@ def replacing(
         raise OutputError(f"{path}: expected no such file, found one; use --force to replace it")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: expected an existing folder {path.parent}, found none")
-    before = _identity(path)
+    before = identity(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with interrupts_kept():
@@ -81,8 +84,8 @@ def replacing(
             yield temporary
             if check is not None:
                 check(temporary)
-            _flush(temporary)
-        if _identity(path) != before:
+            flush(temporary)
+        if identity(path) != before:
             raise OutputError(
                 f"{path}: expected the file as it was at the start, found it changed by another "
                 f"program; nothing was written, start again"
@@ -91,80 +94,15 @@ def replacing(
             shutil.copymode(path, temporary)
         os.replace(temporary, path)
         if os.name == "posix":
-            _flush(path.parent)
+            flush(path.parent)
     except EbsdArchiveError as error:  # the user knows the target, not the temporary file
         text = str(error).replace(os.fspath(temporary), os.fspath(path))
         raise type(error)(text) from error
     except (OSError, RuntimeError) as error:
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-
-
-@contextlib.contextmanager
-def replacing_folder(target: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """Give a temporary folder to write into; on success it takes the target's place.
-
-    Parameters
-    ----------
-    force
-        Whether an existing folder may be replaced: one that was written here, or is empty.
-
-    Raises
-    ------
-    OutputError
-        As `replacing`. The target is left as it was.
-    """
-    path = Path(target)
-    if path.is_symlink():
-        path = path.resolve()
-    if path.exists():
-        if not path.is_dir():
-            raise OutputError(f"{path}: expected a name for a folder, found a file")
-        if not force:
-            raise OutputError(f"{path}: expected no such folder, found one; use --force to replace")
-        if any(path.iterdir()) and not _is_our_folder(path):
-            raise OutputError(
-                f"{path}: expected a folder that ebsdarchive wrote, found other files in it; "
-                f"nothing was changed, choose another with -o"
-            )
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: expected an existing folder {path.parent}, found none")
-    mark = secrets.token_hex(4)
-    temporary = path.with_name(f".{path.name}.{mark}.partial")
-    old = path.with_name(f".{path.name}.{mark}.old")
-    try:
-        with interrupts_kept():
-            temporary.mkdir()
-            yield temporary
-            for item in (*temporary.rglob("*"), temporary):
-                if item.is_file() or os.name == "posix":
-                    _flush(item)
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-        if os.name == "posix":
-            _flush(path.parent)
-    except EbsdArchiveError as error:
-        text = str(error).replace(os.fspath(temporary), os.fspath(path))
-        raise type(error)(text) from error
-    except (OSError, RuntimeError) as error:
-        raise _output_error(path, error) from error
-    finally:
-        if old.exists() and not path.exists():  # stopped between the two moves
-            os.replace(old, path)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _is_our_folder(path: Path) -> bool:
-    """Whether a folder holds a record of having been written here."""
-    return any(
-        b'"written_by": "ebsdarchive ' in (path / name).read_bytes()
-        for name in (FOLDER_RECORD, ".zattrs")
-        if (path / name).is_file()
-    )
 
 
 def open_for_reading(path: str | os.PathLike[str]) -> h5py.File:
@@ -218,7 +156,8 @@ def parts_sha256(folder: str | os.PathLike[str], parts: Sequence[str]) -> str:
     return sha.hexdigest()
 
 
-def _identity(path: Path) -> tuple[int, ...] | None:
+def identity(path: Path) -> tuple[int, ...] | None:
+    """What tells a file from the same path written anew; None where there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -229,15 +168,23 @@ def _identity(path: Path) -> tuple[int, ...] | None:
 def _copy(source: Path, target: Path) -> None:
     """Copy a file: by sharing its blocks where the file system can, else byte by byte."""
     with open(source, "rb") as old, open(target, "xb") as new:
-        try:
-            import fcntl
-
-            fcntl.ioctl(new.fileno(), _CLONE, old.fileno())
-        except (ImportError, OSError):
+        if not cloned(old, new):
             shutil.copyfileobj(old, new, 1 << 22)
 
 
-def _flush(path: Path) -> None:
+def cloned(old: IO[bytes], new: IO[bytes]) -> bool:
+    """Let an empty file share the blocks of another, and say whether the file system could."""
+    try:
+        import fcntl
+
+        fcntl.ioctl(new.fileno(), _CLONE, old.fileno())
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def flush(path: Path) -> None:
+    """Bring what was written of a file or folder to the disk."""
     handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -245,7 +192,7 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _output_error(path: Path, error: OSError | RuntimeError) -> Exception:
+def output_error(path: Path, error: OSError | RuntimeError) -> Exception:
     """The user's error for a failed write; other errors are returned as they are."""
     text = str(error)
     number = getattr(error, "errno", None)

@@ -1,9 +1,9 @@
-"""Views of an archive for programs that do not know its format: kikuchipy, PyEBSDIndex, NeXus.
+"""Views of an archive for programs that do not know its format: kikuchipy and PyEBSDIndex.
 
 Views hold no data of their own but small headers; patterns and maps are hard links. Layouts:
 kikuchipy's h5ebsd reader and PyEBSDIndex's KIKUCHIPYH5 (which wants every header as an array of one
-element, `grid_type`, and a version that sorts after '0.3' as text); NXroot, NXentry and NXdata of
-the NeXus manual.
+element, `grid_type`, and a version that sorts after '0.3' as text). What NeXus programs see is in
+`nexus_view`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive.layers import write_map
+from ebsdarchive.archive.nexus_view import write_nexus
 from ebsdarchive.archive.nodes import attribute, attributes_of, new_node, node_digest, write_dataset
 from ebsdarchive.archive.trust import READ_ERRORS
 from ebsdarchive.crystal_map import to_crystal_map
@@ -49,7 +50,7 @@ def write_views(file: h5py.File, scan: Scan) -> None:
     else:
         _write_text(file, "manufacturer", "ebsdarchive")
         _write_text(file, "version", KIKUCHIPY_LAYOUT_VERSION)
-    _write_nexus(file, scan.grid)
+    write_nexus(file, scan)
     _write_root(file)
     if "views" in archive:
         del archive["views"]
@@ -182,30 +183,6 @@ def _write_tree(group: h5py.Group, tree: dict[str, Any]) -> None:
             _write_text(group, name, value)
         elif value is not None:
             write_dataset(group, name, np.atleast_1d(value))
-
-
-def _write_nexus(file: h5py.File, grid: Grid) -> None:
-    """`/entry` with the mean-intensity map as its default plot."""
-    entry = file.create_group("entry")
-    entry.attrs["NX_class"] = "NXentry"
-    entry.attrs["default"] = "mean_intensity"
-    write_dataset(entry, "title", "EBSD scan")
-    plot = entry.create_group("mean_intensity")
-    source = file["archive/maps/mean_intensity"]
-    plot.attrs["NX_class"] = "NXdata"
-    plot.attrs["signal"] = "data"
-    plot.attrs["axes"] = ["axis_y", "axis_x"]
-    plot.attrs["axis_y_indices"] = 0
-    plot.attrs["axis_x_indices"] = 1
-    plot["data"] = source["data"]
-    for axis, count, step in (
-        ("x", grid.n_columns, grid.step_x_um),
-        ("y", grid.n_rows, grid.step_y_um),
-    ):
-        plot.create_dataset(f"axis_{axis}", data=np.arange(count) * (step or 1.0))
-        plot[f"axis_{axis}"].attrs["units"] = "um" if step else "step"
-        plot[f"axis_{axis}"].attrs["long_name"] = f"{axis} (µm)" if step else f"{axis} (steps)"
-    write_dataset(plot, "title", "Mean intensity of each pattern")
 
 
 def write_mean_map(archive: h5py.Group, grid: Grid, means: npt.NDArray, raw_sha256: str) -> None:

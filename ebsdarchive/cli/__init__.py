@@ -29,6 +29,8 @@ COMMANDS = (
     "index",
     "compare",
     "plot",
+    "annotate",
+    "publish",
     "extract",
     "merge",
     "upgrade",

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ebsdarchive.cli.options import (
+    MetadataOption,
     PathType,
     guarantee,
     neural_options,
@@ -34,6 +35,7 @@ from ebsdarchive.cli.options import (
 @click.option("--neural/--no-neural", default=True, show_default=True, help="Fit a neural layer.")
 @click.option("--drop-raw", is_flag=True, help="Keep the neural layer only. This loses data.")
 @source_options
+@MetadataOption
 @click.option("--force", is_flag=True, help="Replace an existing archive.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 @neural_options
@@ -47,6 +49,7 @@ def command(source: str, as_json: bool, **values: Any) -> None:
       ebsdarchive compress scan.up2
       ebsdarchive compress scan.up2 --geometry scan.ang
       ebsdarchive compress images --index-pattern "x{x}_y{y}.tif"
+      ebsdarchive compress scan.up2 --metadata metadata.yaml
       ebsdarchive compress scan.h5 -o small.h5 --rank 64 --time 120
     """
     from ebsdarchive import compress

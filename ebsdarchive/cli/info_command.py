@@ -86,6 +86,8 @@ def _grid_line(grid: dict[str, Any]) -> str:
 
 
 def _lines(described: dict[str, Any]) -> list[str]:
+    from ebsdarchive.metadata.documents import flattened
+
     scan, grid, source = described["scan"], described["grid"], described["source"]
     lines = [
         f"{described['path']}: ebsdarchive format {described['format_version']}, "
@@ -99,8 +101,9 @@ def _lines(described: dict[str, Any]) -> list[str]:
         f"{source['reader']})",
         f"  opens directly in kikuchipy and PyEBSDIndex: "
         f"{'yes' if described['opens_in_kikuchipy'] else 'no, export it'}",
-        "  layers",
     ]
+    lines += [f"  metadata  {key}: {value}" for key, value in flattened(described["metadata"])]
+    lines.append("  layers")
     for name, layer in described["layers"].items():
         text = f"    {name:<20} {layer['encoding']}, {readable_bytes(layer['stored_bytes'])}"
         if "ratio" in layer:

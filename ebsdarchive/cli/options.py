@@ -13,6 +13,7 @@ __all__ = [
     "CorrelationOption",
     "FillOption",
     "LayerOption",
+    "MetadataOption",
     "PathType",
     "SmoothingOption",
     "guarantee",
@@ -25,6 +26,7 @@ __all__ = [
     "progress_bar",
     "readable_bytes",
     "region",
+    "setting_options",
     "source_options",
     "vertices",
 ]
@@ -166,6 +168,20 @@ FillOption = click.option(
     metavar="WHERE",
     help="Fill points from sound ones on both sides where the measured pattern is blank (blank) or "
     "no phase was found (not-indexed, or not-indexed:MAP); may be repeated.",
+)
+
+MetadataOption = click.option(
+    "--metadata",
+    type=PathType,
+    metavar="FILE",
+    help="YAML or JSON file on title, people, sample, instrument, licence, funding.",
+)
+setting_options = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An entry of the metadata, such as sample.name=Ni or people.0.orcid=...; repeat it.",
 )
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.archive.store import FOLDER_RECORD, replacing, replacing_folder
+from ebsdarchive.archive.folder import FOLDER_RECORD, replacing_folder
+from ebsdarchive.archive.store import replacing
 from ebsdarchive.errors import OutputError
 from ebsdarchive.exchange.columns import Column
 from ebsdarchive.exchange.estimates import Estimates

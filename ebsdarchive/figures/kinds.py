@@ -64,6 +64,7 @@ KINDS = {
     ),
     "s": Kind("ebsdarchive.figures.gradient:draw_gradient", "diffraction gradient S"),
     "boundaries": Kind("ebsdarchive.figures.gradient:draw_boundaries", "grains and boundaries"),
+    "preview": Kind("ebsdarchive.figures.preview:draw_preview", "mean intensity and a pattern"),
     "ipf": Kind("ebsdarchive.figures.orientations:draw_ipf", "orientations, with a colour key"),
 }
 

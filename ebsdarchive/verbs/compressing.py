@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ import numpy as np
 from ebsdarchive.archive import provenance
 from ebsdarchive.archive.description import write_source
 from ebsdarchive.archive.making import new_archive
+from ebsdarchive.archive.metadata import write_metadata
 from ebsdarchive.archive.raw import RawSummary, write_raw
+from ebsdarchive.archive.store import file_sha256
 from ebsdarchive.archive.views import write_mean_map
 from ebsdarchive.errors import ArgumentError, FitError, OutputError
 from ebsdarchive.exchange import open_scan
+from ebsdarchive.metadata.documents import given_metadata
 from ebsdarchive.scan import Scan
 from ebsdarchive.verbs.fitting import FitSummary, NeuralOptions, add_field, fit_and_write
 from ebsdarchive.verbs.progress import Progress, silent, stage
@@ -47,6 +51,7 @@ def compress(
     scan: str | int | None = None,
     geometry: str | os.PathLike[str] | None = None,
     index_pattern: str | None = None,
+    metadata: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> CompressSummary:
@@ -70,14 +75,18 @@ def compress(
     scan, geometry, index_pattern
         Which scan of a file with several, a file with its map, and how the names of images give
         their places; see `ebsdarchive.exchange.open_scan`.
+    metadata
+        What people say about the scan: a YAML or JSON file of the vocabulary in the format's
+        reference, or a mapping. `annotate` changes it later.
     force
         Replace an existing archive.
 
     Raises
     ------
     EbsdArchiveError
-        FormatError for a source that cannot be read, OutputError where the archive cannot be
-        written, FitError where the patterns cannot be fitted. An existing file is left as it was.
+        FormatError for a source or metadata that cannot be read, OutputError where the archive
+        cannot be written, FitError where the patterns cannot be fitted. An existing file is left
+        as it was.
     """
     options = options or NeuralOptions()
     if drop_raw and not neural:
@@ -100,6 +109,7 @@ def compress(
         opened = open_scan(source, scan=scan, geometry=geometry, index_pattern=index_pattern)
     if geometry is not None:
         choice["geometry"] = Path(geometry).name
+    document = given_metadata(metadata or {})
     activity = provenance.Activity(
         "compress",
         parameters={"profile": profile, "neural": neural, "drop_raw": drop_raw}
@@ -113,6 +123,10 @@ def compress(
         progress("reading source", 0, 1)
         write_source(archive, opened.source)
         _record_source(activity, archive, opened)
+        if metadata is not None:
+            if not isinstance(metadata, Mapping):
+                activity.used[Path(metadata).name] = file_sha256(metadata)
+            activity.generated["metadata"] = write_metadata(archive, document)
         if drop_raw:
             sha256, means = _survey(opened, stage(progress, "reading source"))
             fitted = fit_and_write(archive, opened, sha256, options, path, activity, progress)

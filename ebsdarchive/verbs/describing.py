@@ -11,6 +11,7 @@ import numpy as np
 
 from ebsdarchive.archive.file import open_archive
 from ebsdarchive.archive.layers import layer_node
+from ebsdarchive.archive.metadata import read_metadata
 from ebsdarchive.archive.nodes import attributes_of, stored_bytes
 from ebsdarchive.errors import EbsdArchiveError, FormatError, GeometryError
 from ebsdarchive.exchange import open_scan, scan_names
@@ -130,6 +131,7 @@ def _describe_archive(path: Path) -> dict[str, Any]:
                 for key, value in _own(attributes_of(group["source"])).items()
                 if not key.startswith("hdf5_left")
             },
+            "metadata": read_metadata(group),
             "opens_in_kikuchipy": "Scan 1" in group.file,
             "layers": {},
             "activities": [

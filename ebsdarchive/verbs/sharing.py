@@ -10,6 +10,7 @@ from ebsdarchive.archive import migrate, provenance
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.layers import copy_layer, layer_node
 from ebsdarchive.archive.making import adding_layers, copied_archive
+from ebsdarchive.archive.metadata import copy_metadata
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
 from ebsdarchive.verbs.progress import Progress, silent, stage
@@ -68,6 +69,8 @@ def merge(
 ) -> list[str]:
     """Add the layers of another archive of the same scan that this one lacks.
 
+    The metadata of the other comes along where this archive has none; its own are never changed.
+
     Parameters
     ----------
     force
@@ -103,7 +106,8 @@ def merge(
                     f"found one; use --force to replace it"
                 )
             wanted.append(name)
-    if not wanted:
+    takes_metadata = bool(source.metadata()) and not target.metadata()
+    if not wanted and not takes_metadata:
         return []
     activity = provenance.Activity("merge", {"other": Path(other).name, "force": force})
     with (
@@ -115,6 +119,10 @@ def merge(
             digest = str(file["archive"][name].attrs["sha256"])
             activity.used[f"{Path(other).name}:{name}"] = digest
             activity.generated[name] = digest
+        if copy_metadata(source_file["archive"], file["archive"]):
+            digest = str(file["archive/metadata"].attrs["sha256"])
+            activity.used[f"{Path(other).name}:metadata"] = digest
+            activity.generated["metadata"] = digest
         for identifier, node in source_file["archive/provenance"].items():
             if identifier not in file["archive/provenance"]:
                 source_file.copy(node, file["archive/provenance"], name=identifier)

@@ -1,0 +1,1 @@
+"""What people say about a scan: its vocabulary, files of it, and changes to it."""
