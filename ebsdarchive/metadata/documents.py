@@ -186,7 +186,7 @@ def _remove(document: dict[str, Any], key: str) -> None:
 def _parsed(text: str, where: str, error: type[EbsdArchiveError]) -> Any:
     """The value of a YAML text, as plain JSON values."""
     try:
-        return _plain(yaml.load(text, _Loader), where, error)  # noqa: S506: a safe loader
+        return _plain(yaml.load(text, _Loader), where, error)
     except (yaml.YAMLError, RecursionError, ValueError) as problem:
         mark = getattr(problem, "problem_mark", None)
         place = "" if mark is None else f" in line {mark.line + 1}"

@@ -23,7 +23,9 @@ from ebsdarchive.neural.soap import Soap
 __all__ = ["Rounding", "round_network"]
 
 POINTS = 2048  # that sensitivities are estimated from
-DERIVATIVES = 1 << 22  # that are held at a time
+PROBES = 64  # random mixtures of outputs, whose derivatives stand for those of more outputs
+DERIVATIVES = 1 << 24  # that are held at a time: each array of them is a mapping of its own, and
+# not a hole in the heap when it is gone
 RECOVERY_RATE, BATCH = 2e-4, 2048
 WEAKEST = 0.5  # squared images' steps of energy that an output has at least
 ATTEMPTS = 4
@@ -95,7 +97,8 @@ def round_network(
     turn, mean, energy = _turn(_network(matrices, how.omegas, xy[some]), how)
     matrices[-1] = turn.T @ matrices[-1]
     matrices[-1][:, -1] -= mean @ turn
-    problem = _Problem(xy, how.targets, turn, mean, energy, list(how.omegas), draw)
+    omegas, probes = list(how.omegas), _probes(len(energy), draw)
+    problem = _Problem(xy, how.targets, turn, mean, energy, omegas, draw, probes)
     count = sum(m.numel() for m in matrices)
     exact, step = problem.loss(matrices, some), how.step_counts
     for _ in range(ATTEMPTS):
@@ -131,9 +134,19 @@ def _turn(outputs: Tensor, how: Rounding) -> tuple[Tensor, Tensor, Tensor]:
     return turn.float(), mean.float(), energy.float()
 
 
+def _probes(outputs: int, draw: torch.Generator) -> Tensor | None:
+    """(k, outputs) signs over sqrt(k): the squared length of any vector is, in the mean, that of
+    its products with the rows (Hutchinson 1990). None where there are no more outputs than rows."""
+    if outputs <= PROBES:
+        return None
+    signs = torch.randint(0, 2, (PROBES, outputs), generator=draw)
+    return (2.0 * signs - 1.0) / math.sqrt(PROBES)
+
+
 @dataclass
 class _Problem:
-    """Positions, targets, and the turn and weight of outputs; a network is a list of [W | b]."""
+    """Positions, targets, and the turn, weight and random mixtures of outputs; a network is a list
+    of [W | b]."""
 
     xy: Tensor
     targets: npt.NDArray
@@ -142,6 +155,7 @@ class _Problem:
     weight: Tensor
     omegas: list[float]
     draw: torch.Generator
+    probes: Tensor | None
 
     def target(self, chosen: npt.NDArray) -> Tensor:
         """Targets of the turned outputs at some points."""
@@ -175,7 +189,8 @@ def _jacobians(
     matrices: Sequence[Tensor], problem: _Problem, xy: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Inputs (n, in + 1) of each layer; and of each, (n, out), the squared length of the
-    derivative of the weighted outputs with respect to what enters the layer's sine."""
+    derivative of the weighted outputs with respect to what enters the layer's sine; estimated where
+    there are many outputs, exact for the last layer."""
     inputs, slopes, h = [], [], xy
     for matrix, omega in zip(matrices[:-1], problem.omegas, strict=True):
         inputs.append(_with_one(h))
@@ -184,7 +199,10 @@ def _jacobians(
         slopes.append(omega * torch.cos(phase))
     inputs.append(_with_one(h))
     squares = [torch.empty(0)] * len(slopes) + [problem.weight.expand(len(xy), -1)]
-    up = (problem.weight.sqrt()[:, None] * matrices[-1][:, :-1]).expand(len(xy), -1, -1)
+    last = problem.weight.sqrt()[:, None] * matrices[-1][:, :-1]
+    if problem.probes is not None:
+        last = problem.probes @ last
+    up = last.expand(len(xy), -1, -1)
     for i in range(len(slopes) - 1, -1, -1):
         down = up * slopes[i][:, None, :]  # (n, c, out)
         squares[i] = down.square().sum(dim=1)
@@ -196,13 +214,17 @@ def _in_blocks(
     matrices: Sequence[Tensor], problem: _Problem, xy: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
     """`_jacobians` of all points, without holding the derivatives of more than a block."""
-    each = len(problem.weight) * max(len(matrix) for matrix in matrices[:-1])
+    outputs = len(problem.weight) if problem.probes is None else len(problem.probes)
+    each = outputs * max(len(matrix) for matrix in matrices[:-1])
     length = max(1, DERIVATIVES // each)
-    parts = [_jacobians(matrices, problem, part) for part in xy.split(length)]
-    return (
-        [torch.cat(layer) for layer in zip(*(part[0] for part in parts), strict=True)],
-        [torch.cat(layer) for layer in zip(*(part[1] for part in parts), strict=True)],
-    )
+    inputs = [torch.empty(len(xy), matrix.shape[1]) for matrix in matrices]
+    squares = [torch.empty(len(xy), len(matrix)) for matrix in matrices]
+    for start in range(0, len(xy), length):
+        part = slice(start, start + length)
+        found = _jacobians(matrices, problem, xy[part])
+        for whole, layer in zip((*inputs, *squares), (*found[0], *found[1]), strict=True):
+            whole[part] = layer
+    return inputs, squares
 
 
 def _choose_steps(
