@@ -23,7 +23,13 @@ from ebsdarchive.neural.coded import CodedField
 from ebsdarchive.neural.field import Field, FieldTensors
 from ebsdarchive.neural.journal import Journal, Progress
 from ebsdarchive.neural.networks import NetworkMaker
-from ebsdarchive.neural.options import FitOptions, auto_width, next_width, whole_width
+from ebsdarchive.neural.options import (
+    WIDEST,
+    FitOptions,
+    auto_width,
+    next_width,
+    whole_width,
+)
 from ebsdarchive.neural.pixels import detector_mask, pixel_weights, values_inside
 from ebsdarchive.neural.plan import Plan
 from ebsdarchive.neural.projection import coefficient_limit, project
@@ -38,6 +44,7 @@ __all__ = ["FitOptions", "FitResult", "Progress", "fit_field", "noise_counts"]
 HELD_BYTES = 256 << 20  # scans up to this size are read once and held
 TARGET_ATTEMPTS = 3
 SEARCHED_POINTS, SEARCHED_FITS = 5000, 10  # scans up to this size; fits of one
+CODING_MISS = 0.02  # of a target, that a finer step may make up for
 MISSED = 100.0  # a miss of a target by 1 % counts as twice the cost
 MORE_COMPONENTS, FINER_STEP, WIDER = 1.3, 0.8, 1.4  # where a target was missed
 
@@ -138,6 +145,9 @@ class _Fit:
             if target is None or result.errors.mae_pct <= target:
                 break
             rank = min(round(MORE_COMPONENTS * plan.rank), len(basis.variances) + 1)
+            width = result.tensors.width or 0
+            if rank == plan.rank and width >= WIDEST and self._short(result) > CODING_MISS:
+                break  # as large as it gets: what is missed is more than a finer coding saves
             plan = replace(plan, rank=rank, step=FINER_STEP * plan.step)
             again = self._attempt(basis, plan, WIDER)
             if again.errors.mae_pct < result.errors.mae_pct:

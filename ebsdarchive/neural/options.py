@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ebsdarchive.errors import ArgumentError
 
 __all__ = [
+    "WIDEST",
     "FitOptions",
     "auto_depth",
     "auto_learning_rate",
@@ -21,6 +22,8 @@ __all__ = [
     "whole_width",
     "width_for",
 ]
+
+WIDEST = 512  # outputs of a sine layer
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,9 @@ def auto_width(n: int, rank: int) -> int:
 
 
 def whole_width(width: float) -> int:
-    """The nearest multiple of 8 up to 512; below 40, of 4, and at least 8."""
+    """The nearest multiple of 8 up to `WIDEST`; below 40, of 4, and at least 8."""
     unit = _unit(width)
-    return int(np.clip(unit * round(width / unit), 8, 512))
+    return int(np.clip(unit * round(width / unit), 8, WIDEST))
 
 
 def next_width(width: int, change: int) -> int:
