@@ -36,17 +36,29 @@ def scan_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 def _completed(
     ctx: click.Context, param: click.Parameter, incomplete: str, names: Callable[[str], Any]
 ) -> list[str]:
-    """The names in the first file given that begin as typed; none where it cannot be read.
+    """The names in the file given that begin as typed; none where it cannot be read.
 
-    Of a list (raw,neural) the last name is completed.
+    Of a list of layers (raw,neural) the last name is completed.
     """
-    wanted = ("b", "a") if param.name in ("layer_b", "scan_b") else ("archive", "source", "a")
-    path = next((ctx.params[key] for key in wanted if ctx.params.get(key)), None)
-    path = path[0] if isinstance(path, tuple) else path
-    if path is None:
+    files = _files(ctx)
+    if not files:
         return []
-    begun, comma, typed = incomplete.rpartition(",")
+    is_of_second = str(param.name).endswith("_b") and len(files) > 1
+    begun, comma, typed = (
+        incomplete.rpartition(",") if param.name == "layers" else ("", "", incomplete)
+    )
     try:
-        return [f"{begun}{comma}{name}" for name in names(path) if name.startswith(typed)]
+        found = names(files[1] if is_of_second else files[0])
+        return [f"{begun}{comma}{name}" for name in found if name.startswith(typed)]
     except (EbsdArchiveError, OSError):
         return []
+
+
+def _files(ctx: click.Context) -> list[str]:
+    """The files on the command line, in their order."""
+    if ctx.args:
+        return ctx.args  # click leaves them unnamed before an option whose value is missing
+    arguments = [param for param in ctx.command.params if isinstance(param, click.Argument)]
+    values = [ctx.params.get(str(param.name)) for param in arguments]
+    several = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [path for paths in several for path in paths if path]

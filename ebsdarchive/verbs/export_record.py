@@ -85,9 +85,12 @@ class ExportRecord:
         return path.relative_to(self.folder).as_posix()
 
     def _add(self, entry: dict[str, Any]) -> None:
-        line = "\n" + json.dumps(entry, ensure_ascii=False) + "\n"  # after a line cut by a crash
-        with self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(line)
+        with self.path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")  # a crash has cut the line before
+            file.write(json.dumps(entry).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         self._last[entry["output"]] = entry
