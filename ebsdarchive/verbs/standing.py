@@ -16,7 +16,7 @@ import h5py
 
 from ebsdarchive.archive.check import check_archive
 from ebsdarchive.archive.description import size_and_digest
-from ebsdarchive.archive.file import Archive, archive_group
+from ebsdarchive.archive.file import Archive, archive_group, readable
 from ebsdarchive.archive.nodes import attributes_of
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.errors import ArchiveError, OutputError, VersionError
@@ -116,13 +116,13 @@ def _options_of_field(archive: Archive) -> dict[str, Any] | None:
 def _require_same_source(target: Path, scan: Scan) -> None:
     """Raise OutputError unless an archive says that it is of this scan of this source."""
     assert scan.source.path is not None
-    with open_for_reading(target) as file:
-        group = archive_group(file)
-        try:
+    try:
+        with open_for_reading(target) as file, readable(file):
+            group = archive_group(file)
             said = attributes_of(group["source"])
             name = attributes_of(group["scan"]).get("name")
-        except (KeyError, ArchiveError) as error:
-            raise _in_the_way(target, "one whose record of its source is damaged") from error
+    except ArchiveError as error:
+        raise _in_the_way(target, "one whose record of its source is damaged") from error
     own = size_and_digest(Path(scan.source.path), scan.source.parts)
     if any(said.get(key) != value for key, value in own.items()) or name != scan.name:
         raise _in_the_way(
