@@ -170,16 +170,16 @@ def test_a_folder_without_scans_is_an_error_of_its_own(run_cli, tmp_path):
     code, out, err = run_cli("compress", tmp_path / "notes", "-o", tmp_path / "archives")
     assert (code, out) == (3, "")
     assert "expected scans, found none among 1 files" in err
-    assert (
-        run_cli("export", tmp_path / "notes", "-o", tmp_path / "out", "--format", "up2").code == 4
-    )
+    assert run_cli("compress", tmp_path / "notes").code == 3
+    to = ("-o", tmp_path / "out", "--format", "up2")
+    assert run_cli("export", tmp_path / "notes", *to).code == 4
     assert not (tmp_path / "archives").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "arguments"),
     [
-        ("expected a folder for their archives, found none", ()),
+        ("expected a folder for the archives of 3 scans, found none", ()),
         ("--scan: expected a single scan", ("-o", "{out}", "--scan", "1")),
         ("--geometry: expected a single scan", ("-o", "{out}", "--geometry", "a.ang")),
         ("at least one layer", ("-o", "{out}", "--no-neural", "--drop-raw")),

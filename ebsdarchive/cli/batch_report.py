@@ -41,11 +41,15 @@ def is_batch(sources: Sequence[str], output: str | None) -> bool:
     return not is_scan_folder(Path(sources[0]))
 
 
-def required_folder(output: str | None) -> str:
-    """The folder for the results of a batch, which has no default."""
+def required_folder(sources: Sequence[str], output: str | None) -> str:
+    """The folder for the archives of a batch, which has no default."""
     if output is None:
+        from ebsdarchive.verbs.compressing_many import scans_among
+
+        count = len(scans_among(sources).files)
         raise ArgumentError(
-            "several scans: expected a folder for their archives, found none; name it with -o"
+            f"{', '.join(sources)}: expected a folder for the archives of {count} scans, found "
+            f"none; name it with -o"
         )
     return output
 

@@ -117,7 +117,7 @@ def _compress_many(
     from ebsdarchive import compress_many
 
     refuse_of_one_scan({"--scan": scan, "--geometry": geometry})
-    folder = required_folder(output)
+    folder = required_folder(source, output)
     report = BatchReport(folder, _COLUMNS)
     with report.closing(as_json):
         compress_many(source, folder, progress=report.bar, follower=report, **values)

@@ -91,6 +91,9 @@ class _Folder:
 def is_scan_folder(path: Path) -> bool:
     """Whether a folder is one scan: Zarr, or images and no files of other formats, nor below."""
     found = Found()
+    first = next(_folders(path, None, found), None)
+    if first is None or not (first.is_zarr or first.images):
+        return False
     return any(one.path == path for one in _walked(path, None, found))
 
 
@@ -150,7 +153,7 @@ def _walked(root: Path, leave_out: Path | None, found: Found) -> list[FoundFile]
     """Candidates below a folder: files of known endings, Zarr, and folders of images."""
     folders = list(_folders(root, leave_out, found))
     above_scans: set[Path] = set()  # folders that hold a scan of another format, somewhere below
-    for folder in folders:
+    for folder in folders if any(folder.images for folder in folders) else ():
         if folder.is_zarr or any(map(_holds_patterns, folder.files)):
             above_scans |= {folder.path, *folder.path.parents}
     candidates: list[FoundFile] = []
