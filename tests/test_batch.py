@@ -179,7 +179,8 @@ def test_a_folder_without_scans_is_an_error_of_its_own(run_cli, tmp_path):
 @pytest.mark.parametrize(
     ("words", "arguments"),
     [
-        ("expected a folder for the archives of 3 scans, found none", ()),
+        ("expected a folder for what is made of 2 sources, found none", ("{other}",)),
+        ("of 2 sources, found a file; name it", ("{other}", "-o", "{out}.h5")),
         ("--scan: expected a single scan", ("-o", "{out}", "--scan", "1")),
         ("--geometry: expected a single scan", ("-o", "{out}", "--geometry", "a.ang")),
         ("at least one layer", ("-o", "{out}", "--no-neural", "--drop-raw")),

@@ -16,7 +16,7 @@ import click
 from ebsdarchive.cli.telling import is_verbose, progress_bar, said
 from ebsdarchive.errors import ArgumentError, EbsdArchiveError
 
-__all__ = ["BatchReport", "TableColumn", "is_batch", "refuse_of_one_scan", "required_folder"]
+__all__ = ["BatchReport", "TableColumn", "is_batch", "refuse_of_one_scan"]
 
 
 @dataclass(frozen=True)
@@ -28,30 +28,42 @@ class TableColumn:
     text: Callable[[Any], str]
 
 
-def is_batch(sources: Sequence[str], output: str | None) -> bool:
-    """Whether a command is asked for several scans: by its sources, or by a folder to write to."""
+def is_batch(
+    sources: Sequence[str],
+    output: str | None,
+    endings: tuple[str, ...],
+    makes_folders: bool = False,
+) -> bool:
+    """Whether a command is asked for several scans: by its sources, or by a folder to write to.
+
+    Parameters
+    ----------
+    endings
+        Of the files that the command writes for one scan; an output that ends so is no folder.
+    makes_folders
+        Whether what it writes for one scan is a folder.
+
+    Raises
+    ------
+    ArgumentError
+        If there are several sources, but no folder for what is made of them.
+    """
+    is_marked = output is not None and output.endswith(("/", os.sep))
+    is_file = output is not None and not is_marked and output.lower().endswith(endings)
     if len(sources) > 1:
+        if output is None or is_file:
+            raise ArgumentError(
+                f"{output or 'several scans'}: expected a folder for what is made of "
+                f"{len(sources)} sources, found {'a file' if is_file else 'none'}; name it with -o"
+            )
         return True
-    if output is not None and (output.endswith(("/", os.sep)) or os.path.isdir(output)):
-        return True
-    if not os.path.isdir(sources[0]):
+    if output is None or is_file:
         return False
+    if not os.path.isdir(sources[0]):
+        return not makes_folders and (is_marked or os.path.isdir(output))
     from ebsdarchive.exchange.finding import is_scan_folder
 
-    return not is_scan_folder(Path(sources[0]))
-
-
-def required_folder(sources: Sequence[str], output: str | None) -> str:
-    """The folder for the archives of a batch, which has no default."""
-    if output is None:
-        from ebsdarchive.verbs.compressing_many import scans_among
-
-        count = len(scans_among(sources).files)
-        raise ArgumentError(
-            f"{', '.join(sources)}: expected a folder for the archives of {count} scans, found "
-            f"none; name it with -o"
-        )
-    return output
+    return is_marked or os.path.isdir(output) or not is_scan_folder(Path(sources[0]))
 
 
 def refuse_of_one_scan(options: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ from ebsdarchive.cli.batch_report import (
     TableColumn,
     is_batch,
     refuse_of_one_scan,
-    required_folder,
 )
 from ebsdarchive.cli.options import (
     MetadataOption,
@@ -67,7 +66,7 @@ def command(source: tuple[str, ...], as_json: bool, **values: Any) -> None:
       ebsdarchive compress scans/ more/a.up2 -o archives/
     """
     options = pick_neural_options(values)
-    if is_batch(source, values["output"]):
+    if is_batch(source, values["output"], (".h5", ".hdf5")):
         _compress_many(source, as_json, options=options, **values)
         return
     from ebsdarchive import compress
@@ -109,7 +108,7 @@ def _compress_many(
     source: tuple[str, ...],
     as_json: bool,
     *,
-    output: str | None,
+    output: str,
     scan: str | None,
     geometry: str | None,
     **values: Any,
@@ -117,10 +116,9 @@ def _compress_many(
     from ebsdarchive import compress_many
 
     refuse_of_one_scan({"--scan": scan, "--geometry": geometry})
-    folder = required_folder(source, output)
-    report = BatchReport(folder, _COLUMNS)
+    report = BatchReport(output, _COLUMNS)
     with report.closing(as_json):
-        compress_many(source, folder, progress=report.bar, follower=report, **values)
+        compress_many(source, output, progress=report.bar, follower=report, **values)
 
 
 _COLUMNS = (

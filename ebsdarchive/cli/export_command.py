@@ -14,7 +14,7 @@ from ebsdarchive.errors import ArgumentError
 from ebsdarchive.exchange.outlines import WrittenOutlines
 from ebsdarchive.exchange.values import WrittenValues
 from ebsdarchive.verbs.exporting import EXPORTED
-from ebsdarchive.verbs.exporting_many import FOLDER_FORMATS
+from ebsdarchive.verbs.exporting_many import FILE_ENDINGS, FOLDER_FORMATS
 
 
 @click.command("export")
@@ -80,8 +80,7 @@ def command(
       ebsdarchive export scan.archive.h5 -o grains.geojson --layer maps/boundaries
       ebsdarchive export archives/ -o exported/ --format up2
     """
-    writes_folder = format in FOLDER_FORMATS or output.rstrip("/").endswith(".zarr")
-    if is_batch(archive, None if writes_folder else output):
+    if is_batch(archive, output, FILE_ENDINGS, format in FOLDER_FORMATS):
         _export_many(archive, output, format, as_json, values)
         return
     from ebsdarchive import export

@@ -10,7 +10,7 @@ from typing import Any
 
 from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.exchange import open_scan
-from ebsdarchive.exchange.finding import Found, FoundFile, find_scans
+from ebsdarchive.exchange.finding import FoundFile, find_scans
 from ebsdarchive.exchange.readable import readable_for
 from ebsdarchive.verbs.batching import Follower, Outcome, Result, run_batch, unfollowed
 from ebsdarchive.verbs.compressing import compress
@@ -20,7 +20,7 @@ from ebsdarchive.verbs.naming import targets_below
 from ebsdarchive.verbs.progress import Progress, silent
 from ebsdarchive.verbs.standing import Asked, standing_of
 
-__all__ = ["compress_many", "scans_among"]
+__all__ = ["compress_many"]
 
 
 def compress_many(
@@ -75,24 +75,18 @@ def compress_many(
         raise ArgumentError(
             "compress: expected at least one layer, found drop_raw without neural; keep one"
         )
-    found = scans_among(sources, folder)
+    found = find_scans([Path(source) for source in sources], folder)
+    if not found.files and not found.closed:
+        raise FormatError(
+            f"{', '.join(map(str, sources))}: expected scans, found none among "
+            f"{len(found.passed_over)} files; `ebsdarchive formats` lists what is read"
+        )
     asked = Asked(profile, neural, drop_raw, options or NeuralOptions(), index_pattern)
 
     def work(one: FoundFile, target: Path) -> Result:
         return _archived(one, target, asked, force, progress)
 
     return run_batch(found, targets_below(folder, found.files, ".archive.h5"), work, follower)
-
-
-def scans_among(sources: Sequence[str | os.PathLike[str]], leave_out: Path | None = None) -> Found:
-    """The scans of files and folders; FormatError if there are none."""
-    found = find_scans([Path(source) for source in sources], leave_out)
-    if not found.files and not found.closed:
-        raise FormatError(
-            f"{', '.join(map(str, sources))}: expected scans, found none among "
-            f"{len(found.passed_over)} files; `ebsdarchive formats` lists what is read"
-        )
-    return found
 
 
 def _archived(

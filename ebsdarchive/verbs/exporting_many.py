@@ -12,6 +12,7 @@ from ebsdarchive.archive.layers import layer_node, read_contents
 from ebsdarchive.archive.orientation_maps import orientation_map_names
 from ebsdarchive.errors import ArchiveError, ArgumentError
 from ebsdarchive.exchange.finding import FoundFile, find_archives
+from ebsdarchive.exchange.outlines import FORMATS as OUTLINE_FORMATS
 from ebsdarchive.exchange.writers import Written
 from ebsdarchive.exchange.writing.registry import WRITE_FORMATS
 from ebsdarchive.verbs.batching import Follower, Outcome, Result, run_batch, unfollowed
@@ -20,7 +21,7 @@ from ebsdarchive.verbs.exporting import EXPORTED, export
 from ebsdarchive.verbs.naming import targets_below
 from ebsdarchive.verbs.progress import Progress, silent
 
-__all__ = ["FOLDER_FORMATS", "export_many"]
+__all__ = ["FILE_ENDINGS", "FOLDER_FORMATS", "export_many"]
 
 # folders of pictures have no ending, and must not be the folder that other exports are in
 _ENDINGS = {
@@ -28,6 +29,7 @@ _ENDINGS = {
     for entry in WRITE_FORMATS
     if entry.key in EXPORTED
 }
+FILE_ENDINGS = (*(e for entry in WRITE_FORMATS for e in entry.endings), *OUTLINE_FORMATS)
 FOLDER_FORMATS = {entry.key for entry in WRITE_FORMATS if entry.folder}
 
 
