@@ -294,8 +294,28 @@ def test_layers_that_were_added_by_hand_are_not_lost_to_other_options(scans, ask
     assert ask(*batch, "compat")[1]["a.up2"]["state"] == "done before"
     code, outcomes, _ = ask(*batch, "fast")
     assert code == 9
-    assert "layers added later (maps/quality)" in outcomes["a.up2"]["reason"]
+    assert "what was added later (maps/quality)" in outcomes["a.up2"]["reason"]
     assert "maps/quality" in ebsdarchive.open_archive(archive).layers
+
+
+def test_metadata_are_given_to_all_and_those_that_people_changed_stay(scans, ask, tmp_path):
+    (scans / "bad.up2").unlink()
+    said = tmp_path / "metadata.yaml"
+    said.write_text("sample: {name: Ni}\n", encoding="utf-8")
+    batch = ("compress", scans, "-o", tmp_path / "archives", *RAW)
+    ask(*batch)
+    assert set(states(ask(*batch, "--metadata", said)[1]).values()) == {"done"}
+    assert set(states(ask(*batch, "--metadata", said)[1]).values()) == {"done before"}
+    archive = ebsdarchive.open_archive(tmp_path / "archives/a.archive.h5")
+    assert archive.metadata() == {"sample": {"name": "Ni"}}
+    ebsdarchive.annotate(archive.path, settings=["sample.name=Cu"])
+    code, outcomes, _ = ask(*batch, "--metadata", said)
+    assert code == 9
+    assert "other metadata (`annotate` changes them)" in outcomes["a.up2"]["reason"]
+    code, outcomes, _ = ask(*batch[:-1], "fast")  # would make them anew
+    assert code == 9
+    assert "with what was added later (metadata)" in outcomes["a.up2"]["reason"]
+    assert archive.metadata() == {"sample": {"name": "Cu"}}
 
 
 def test_the_names_of_images_are_read_by_the_pattern_and_other_files_as_ever(scans, ask, tmp_path):

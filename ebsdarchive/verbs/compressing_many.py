@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ebsdarchive.archive.file import open_archive
 from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.exchange import open_scan
 from ebsdarchive.exchange.finding import FoundFile, find_scans
 from ebsdarchive.exchange.readable import readable_for
+from ebsdarchive.metadata.documents import given_metadata
+from ebsdarchive.verbs.annotating import annotate
 from ebsdarchive.verbs.batching import Follower, Outcome, Result, run_batch, unfollowed
 from ebsdarchive.verbs.compressing import compress
 from ebsdarchive.verbs.describing import info
@@ -32,6 +35,7 @@ def compress_many(
     drop_raw: bool = False,
     options: NeuralOptions | None = None,
     index_pattern: str | None = None,
+    metadata: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     force: bool = False,
     progress: Progress = silent,
     follower: Follower = unfollowed,
@@ -53,6 +57,9 @@ def compress_many(
         As for `compress`.
     index_pattern
         How the names of images give their places, in folders of images.
+    metadata
+        What people say about all of the scans, as for `compress`. An archive that is there already
+        is given them where it has none.
     force
         Make all archives anew, whatever stands in their places.
     follower
@@ -82,26 +89,36 @@ def compress_many(
             f"{len(found.passed_over)} files; `ebsdarchive formats` lists what is read"
         )
     asked = Asked(profile, neural, drop_raw, options or NeuralOptions(), index_pattern)
+    if metadata is not None:
+        asked = replace(asked, metadata=given_metadata(metadata))
 
     def work(one: FoundFile, target: Path) -> Result:
-        return _archived(one, target, asked, force, progress)
+        return _archived(one, target, asked, metadata, force, progress)
 
     return run_batch(found, targets_below(folder, found.files, ".archive.h5"), work, follower)
 
 
 def _archived(
-    one: FoundFile, target: Path, asked: Asked, force: bool, progress: Progress
+    one: FoundFile,
+    target: Path,
+    asked: Asked,
+    metadata: str | os.PathLike[str] | Mapping[str, Any] | None,
+    force: bool,
+    progress: Progress,
 ) -> Result:
     """Make the archive of a scan, or what is missing of it."""
     if asked.index_pattern is not None and not _is_of_images(one.path):
         asked = replace(asked, index_pattern=None)
     opened = open_scan(one.path, scan=one.scan, index_pattern=asked.index_pattern)
     standing = "to replace" if force else standing_of(target, opened, asked, progress)
-    if standing == "done":
-        return "done before", _figures(target)
-    if standing == "to fit":
-        fit(target, options=asked.options, progress=progress)
-        return "done", _figures(target)
+    if standing in ("done", "to fit"):
+        is_new = standing == "to fit"
+        if is_new:
+            fit(target, options=asked.options, progress=progress)
+        if metadata is not None and not open_archive(target).metadata():
+            annotate(target, metadata=metadata, progress=progress)
+            is_new = True
+        return "done" if is_new else "done before", _figures(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     compress(
         one.path,
@@ -112,6 +129,7 @@ def _archived(
         options=asked.options,
         scan=one.scan,
         index_pattern=asked.index_pattern,
+        metadata=metadata,
         force=standing == "to replace",
         progress=progress,
     )

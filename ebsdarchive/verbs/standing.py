@@ -8,6 +8,7 @@ stands at the place is left alone.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from ebsdarchive.archive.file import Archive, archive_group, readable
 from ebsdarchive.archive.nodes import attributes_of
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.errors import ArchiveError, OutputError, VersionError
+from ebsdarchive.metadata.documents import changed
 from ebsdarchive.scan import Scan
 from ebsdarchive.verbs.fitting import ERROR_MAP, NeuralOptions
 from ebsdarchive.verbs.progress import Progress, stage
@@ -39,6 +41,7 @@ class Asked:
     drop_raw: bool
     options: NeuralOptions
     index_pattern: str | None
+    metadata: dict[str, Any] | None = None
 
 
 def standing_of(target: Path, scan: Scan, asked: Asked, progress: Progress) -> Standing:
@@ -52,8 +55,8 @@ def standing_of(target: Path, scan: Scan, asked: Asked, progress: Progress) -> S
     Raises
     ------
     OutputError
-        If the file is not an archive, or one of another source, or to be replaced although it
-        holds layers that were added to it.
+        If the file is not an archive, or one of another source or with other metadata, or to be
+        replaced although it holds layers or metadata that were added to it.
     VersionError
         If the archive is of a format version that is not known here.
     """
@@ -73,12 +76,15 @@ def standing_of(target: Path, scan: Scan, asked: Asked, progress: Progress) -> S
     _require_same_source(target, scan)
     report = check_archive(target, data=True, progress=stage(progress, "checking archive"))
     if not report.sound:
-        _require_own_layers(target, list(report.layers), "damage")
+        _require_nothing_added(target, list(report.layers), asked, "damage")
         return "to replace"
     archive = Archive(target)
     standing = _compared(archive, asked)
     if standing == "to replace":
-        _require_own_layers(target, archive.layers, "one made with other options")
+        _require_nothing_added(target, archive.layers, asked, "one made with other options")
+    said = archive.metadata()
+    if said and changed(said, replacing=asked.metadata or {}) != said:
+        raise _in_the_way(target, "one with other metadata (`annotate` changes them)")
     return standing
 
 
@@ -132,11 +138,14 @@ def _require_same_source(target: Path, scan: Scan) -> None:
         )
 
 
-def _require_own_layers(target: Path, layers: list[str], found: str) -> None:
-    """Raise OutputError if a file to be replaced has layers that `compress` cannot make again."""
+def _require_nothing_added(target: Path, layers: list[str], asked: Asked, found: str) -> None:
+    """Raise OutputError if a file to be replaced holds what `compress` cannot make again."""
     added = [name for name in layers if name not in _OWN]
+    with suppress(ArchiveError):  # metadata that cannot be read are lost already
+        said = Archive(target).metadata()
+        added += ["metadata"] if said and said != (asked.metadata or {}) else []
     if added:
-        raise _in_the_way(target, f"{found}, with layers added later ({', '.join(added)})")
+        raise _in_the_way(target, f"{found}, with what was added later ({', '.join(added)})")
 
 
 def _is_truncated(target: Path) -> bool:
