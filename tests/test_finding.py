@@ -194,7 +194,7 @@ def named(*places: str) -> list[FoundFile]:
 
 
 def test_names_that_would_be_the_same_keep_their_endings():
-    files = named("a.up1", "a.up2", "b.up2", "day/a.up2", "c.archive.h5")
+    files = named("a.up1", "a.up2", "b.up2", "day/a.up2", "c.archive.h5", ".up2")
     targets = targets_below(Path("out"), files, ".h5")
     assert [path.as_posix() for path in targets] == [
         "out/a.up1.h5",
@@ -202,6 +202,7 @@ def test_names_that_would_be_the_same_keep_their_endings():
         "out/b.h5",
         "out/day/a.h5",
         "out/c.h5",
+        "out/.up2.h5",
     ]
 
 

@@ -52,7 +52,8 @@ def _names(one: FoundFile) -> list[str]:
     """Paths below the folder without the new ending, from the shortest to the safest."""
     whole = str(one.place)
     strips = not one.path.is_dir() or one.path.suffix.lower() == ".zarr"
-    short = str(one.place.with_name(_STRIPPED.sub("", one.place.name))) if strips else whole
+    stem = _STRIPPED.sub("", one.place.name) if strips else ""
+    short = str(one.place.with_name(stem)) if stem else whole
     if one.scan is None:
         return [short, whole]
     scan = _UNFIT.sub("_", one.scan).strip("._") or "scan"
