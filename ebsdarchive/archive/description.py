@@ -29,6 +29,7 @@ __all__ = [
     "read_grid",
     "read_phases",
     "read_scan",
+    "size_and_digest",
     "write_phases",
     "write_scan",
     "write_source",
@@ -87,7 +88,7 @@ def write_source(archive: h5py.Group, source: SourceFile) -> None:
     if path is not None:
         attributes |= {
             "file_name": os.fsencode(path.name).decode("utf-8", "backslashreplace"),
-            **_size_and_digest(path, source.parts),
+            **size_and_digest(path, source.parts),
         }
     datasets = {
         "metadata": json.dumps(source.metadata, ensure_ascii=False, sort_keys=True),
@@ -104,7 +105,7 @@ def write_source(archive: h5py.Group, source: SourceFile) -> None:
                 write_dataset(files, Path(companion).name, content)
 
 
-def _size_and_digest(path: Path, parts: Sequence[str]) -> dict[str, Any]:
+def size_and_digest(path: Path, parts: Sequence[str]) -> dict[str, Any]:
     """Bytes and SHA-256 of a source; of a folder, of the files that make the scan."""
     if not path.is_dir():
         return {"file_bytes": path.stat().st_size, "file_sha256": file_sha256(path)}

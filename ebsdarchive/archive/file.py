@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -19,7 +20,14 @@ from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import PATTERN_DTYPES, Patterns, Scan
 from ebsdarchive.schema import known_versions
 
-__all__ = ["Archive", "archive_group", "format_version", "open_archive", "readable"]
+__all__ = [
+    "Archive",
+    "archive_group",
+    "format_version",
+    "is_archive",
+    "open_archive",
+    "readable",
+]
 
 _DENSEST = 1100  # points per byte: every archive holds a map of them, and gzip has its limits
 
@@ -125,6 +133,17 @@ class Archive:
 def open_archive(path: str | os.PathLike[str]) -> Archive:
     """Open an archive for reading; see `Archive`."""
     return Archive(path)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive, to judge by what it says of itself."""
+    if not path.is_file():
+        return False
+    try:
+        with open_for_reading(path) as file:
+            return bool(attribute(file, "encoding-type", "") == "ebsdarchive")
+    except (ArchiveError, OSError):  # damaged or locked: who opens it says what it is
+        return False
 
 
 def format_version(file: h5py.File) -> str:

@@ -6,15 +6,18 @@ Commands are loaded when they are called, so that `query` does not wait for what
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import os
 import signal
 import sys
+import traceback
 from typing import Any
 
 import click
 
 from ebsdarchive import __version__
+from ebsdarchive.cli.telling import TELLING_OPTIONS, is_verbose, level_kept
 from ebsdarchive.errors import EbsdArchiveError
 
 __all__ = ["COMMANDS", "main"]
@@ -61,7 +64,8 @@ class _Commands(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"ebsdarchive.cli.{name}_command")
-        command: click.Command = module.command
+        command: click.Command = copy.copy(module.command)
+        command.params = [*command.params, *TELLING_OPTIONS]
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -86,6 +90,7 @@ class _Commands(click.Group):
 @click.command(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    params=TELLING_OPTIONS,
 )
 @click.version_option(__version__, prog_name="ebsdarchive")
 def ebsdarchive() -> None:
@@ -94,7 +99,12 @@ def ebsdarchive() -> None:
     \b
     Exit codes: 0 done, 1 other error, 2 wrong arguments, 3 source file, 4 not an archive,
     5 unknown version, 6 damage, 7 missing layer, 8 outside the scan, 9 cannot write, 10 fit,
-    130 interrupted.
+    130 interrupted. Of several scans: 0 if all succeeded, their code if those that failed share
+    one, else 1.
+
+    \b
+    Completion of commands, options and layer names in bash (zsh, fish: zsh_source, fish_source):
+      eval "$(_EBSDARCHIVE_COMPLETE=bash_source ebsdarchive)"
     """
 
 
@@ -106,9 +116,13 @@ def main(argv: list[str] | None = None) -> Any:
     arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _interrupt)
+    with level_kept(), command_line(["ebsdarchive", *arguments]):
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> Any:
     try:
-        with command_line(["ebsdarchive", *arguments]):
-            code = ebsdarchive.main(arguments, prog_name="ebsdarchive", standalone_mode=False)
+        code = ebsdarchive.main(arguments, prog_name="ebsdarchive", standalone_mode=False)
         return _leave(code if isinstance(code, int) else 0)
     except EbsdArchiveError as error:
         return _fail(str(error), error.exit_code)
@@ -124,12 +138,11 @@ def main(argv: list[str] | None = None) -> Any:
         return _leave(0)
     except (_InterruptedByUserError, KeyboardInterrupt, click.Abort):
         return _fail("interrupted; nothing that was there before has changed", 130)
-    except MemoryError:
-        return _fail("expected enough memory, found too little; close other programs", 1)
-    except OSError as error:
-        where = error.filename if error.filename is not None else "input or output"
-        reason = error.strerror or str(error).splitlines()[0]
-        return _fail(f"{where}: expected to read or write it, found: {reason}", 9)
+    except (MemoryError, OSError) as error:
+        from ebsdarchive.verbs.faults import as_error
+
+        known = as_error(error)
+        return _fail(str(known), known.exit_code)
 
 
 def _interrupt(number: int, frame: Any) -> None:
@@ -137,6 +150,8 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def _fail(message: str, code: int) -> int:
+    if is_verbose():
+        click.echo(traceback.format_exc().rstrip(), err=True)
     click.echo(
         f"\rebsdarchive: {message}" if sys.stderr.isatty() else f"ebsdarchive: {message}", err=True
     )

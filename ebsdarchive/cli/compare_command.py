@@ -7,18 +7,34 @@ from typing import Any
 
 import click
 
+from ebsdarchive.cli.completion import layer_names, scan_names
 from ebsdarchive.cli.options import PathType, indexing_options, progress_bar
 
 
 @click.command("compare")
 @click.argument("a", type=PathType)
 @click.argument("b", type=PathType, required=False)
-@click.option("--layer-a", metavar="NAME", help="Layer of A.  [default: raw]")
 @click.option(
-    "--layer-b", metavar="NAME", help="Layer of B.  [default: neural where B is A, else raw]"
+    "--layer-a", metavar="NAME", shell_complete=layer_names, help="Layer of A.  [default: raw]"
 )
-@click.option("--scan-a", metavar="NAME|N", help="Scan of A, a file with several.")
-@click.option("--scan-b", metavar="NAME|N", help="Scan of B, a file with several.")
+@click.option(
+    "--layer-b",
+    metavar="NAME",
+    shell_complete=layer_names,
+    help="Layer of B.  [default: neural where B is A, else raw]",
+)
+@click.option(
+    "--scan-a",
+    metavar="NAME|N",
+    shell_complete=scan_names,
+    help="Scan of A, a file with several.",
+)
+@click.option(
+    "--scan-b",
+    metavar="NAME|N",
+    shell_complete=scan_names,
+    help="Scan of B, a file with several.",
+)
 @click.option("--geometry-a", type=PathType, help="Map of A: an .ang, .ctf or .edaxh5 file.")
 @click.option("--geometry-b", type=PathType, help="Map of B: an .ang, .ctf or .edaxh5 file.")
 @indexing_options("bandpass")

@@ -8,6 +8,12 @@ from typing import Any
 
 import click
 
+from ebsdarchive.cli.batch_report import (
+    BatchReport,
+    TableColumn,
+    is_batch,
+    refuse_of_one_scan,
+)
 from ebsdarchive.cli.options import (
     MetadataOption,
     PathType,
@@ -21,9 +27,12 @@ from ebsdarchive.cli.options import (
 
 
 @click.command("compress")
-@click.argument("source", type=PathType)
+@click.argument("source", type=PathType, nargs=-1, required=True)
 @click.option(
-    "-o", "--output", type=PathType, help="Archive to write.  [default: SOURCE.archive.h5]"
+    "-o",
+    "--output",
+    type=PathType,
+    help="Archive to write, or folder for those of several scans.  [default: SOURCE.archive.h5]",
 )
 @click.option(
     "--profile",
@@ -36,13 +45,16 @@ from ebsdarchive.cli.options import (
 @click.option("--drop-raw", is_flag=True, help="Keep the neural layer only. This loses data.")
 @source_options
 @MetadataOption
-@click.option("--force", is_flag=True, help="Replace an existing archive.")
+@click.option("--force", is_flag=True, help="Replace existing archives.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 @neural_options
-def command(source: str, as_json: bool, **values: Any) -> None:
+def command(source: tuple[str, ...], as_json: bool, **values: Any) -> None:
     """Make an archive of a scan in SOURCE: lossless patterns, and a neural field of them.
 
-    SOURCE is a vendor's file or a folder of images; `ebsdarchive formats` lists what is read.
+    SOURCE is a vendor's file or a folder of images; `ebsdarchive formats` lists what is read. With
+    several, or a folder of scans, -o is a folder and gets an archive of each scan, in the same
+    folders below. Called again, it goes on where it was: archives that are sound, of the same
+    source and options, are left. A scan that fails does not stop the rest.
 
     \b
     Examples:
@@ -51,12 +63,16 @@ def command(source: str, as_json: bool, **values: Any) -> None:
       ebsdarchive compress images --index-pattern "x{x}_y{y}.tif"
       ebsdarchive compress scan.up2 --metadata metadata.yaml
       ebsdarchive compress scan.h5 -o small.h5 --rank 64 --time 120
+      ebsdarchive compress scans/ more/a.up2 -o archives/
     """
+    options = pick_neural_options(values)
+    if is_batch(source, values["output"], (".h5", ".hdf5")):
+        _compress_many(source, as_json, options=options, **values)
+        return
     from ebsdarchive import compress
 
-    options = pick_neural_options(values)
     bar = progress_bar()
-    summary = compress(source, options=options, progress=bar, **values)
+    summary = compress(source[0], options=options, progress=bar, **values)
     bar.end()
     if as_json:
         click.echo(json.dumps(_plain(summary)))
@@ -86,6 +102,30 @@ def command(source: str, as_json: bool, **values: Any) -> None:
             click.echo(f"          {guarantee(field.max_error_counts)}")
         for note in field.notes:
             click.echo(f"          {note}")
+
+
+def _compress_many(
+    source: tuple[str, ...],
+    as_json: bool,
+    *,
+    output: str,
+    scan: str | None,
+    geometry: str | None,
+    **values: Any,
+) -> None:
+    from ebsdarchive import compress_many
+
+    refuse_of_one_scan({"--scan": scan, "--geometry": geometry})
+    report = BatchReport(output, _COLUMNS)
+    with report.closing(as_json):
+        compress_many(source, output, progress=report.bar, follower=report, **values)
+
+
+_COLUMNS = (
+    TableColumn("raw", "raw_ratio", "{:.2f}x".format),
+    TableColumn("neural", "neural_ratio", "{:.0f}x".format),
+    TableColumn("MAE %", "mae_percent", "{:.3f}".format),
+)
 
 
 def _plain(summary: Any) -> dict[str, Any]:

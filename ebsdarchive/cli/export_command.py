@@ -7,15 +7,25 @@ from typing import Any
 
 import click
 
+from ebsdarchive.cli.batch_report import BatchReport, TableColumn, is_batch
+from ebsdarchive.cli.completion import layer_names
 from ebsdarchive.cli.options import FillOption, PathType, progress_bar, readable_bytes, region
+from ebsdarchive.errors import ArgumentError
 from ebsdarchive.exchange.outlines import WrittenOutlines
 from ebsdarchive.exchange.values import WrittenValues
 from ebsdarchive.verbs.exporting import EXPORTED
+from ebsdarchive.verbs.exporting_many import FILE_ENDINGS, FOLDER_FORMATS
 
 
 @click.command("export")
-@click.argument("archive", type=PathType)
-@click.option("-o", "--output", type=PathType, required=True, help="File or folder to write.")
+@click.argument("archive", type=PathType, nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=PathType,
+    required=True,
+    help="File or folder to write, or folder for the files of several archives.",
+)
 @click.option(
     "--format",
     type=click.Choice(EXPORTED),
@@ -26,7 +36,10 @@ from ebsdarchive.verbs.exporting import EXPORTED
     "--format-version", type=int, metavar="N", help="Version of up1 and up2: 3 or 1.  [default: 3]"
 )
 @click.option(
-    "--layer", metavar="NAME", help="raw, neural, the name of a restored layer, or maps/boundaries."
+    "--layer",
+    metavar="NAME",
+    shell_complete=layer_names,
+    help="raw, neural, the name of a restored layer, or maps/boundaries.",
 )
 @click.option(
     "--orientations",
@@ -40,9 +53,11 @@ from ebsdarchive.verbs.exporting import EXPORTED
     type=click.Choice(["uint8", "uint16", "float32"]),
     help="Type to write; by default the measured one.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
-def command(archive: str, as_json: bool, **values: Any) -> None:
+def command(
+    archive: tuple[str, ...], output: str, format: str | None, as_json: bool, **values: Any
+) -> None:
     """Write the patterns of ARCHIVE for other software.
 
     The ending says what is written: .up1, .up2, .h5 (kikuchipy), .oh5 (EDAX), .h5oina, .ebsp, .dat
@@ -52,6 +67,9 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
     up2, or --dtype uint8.
     Boundaries that `ebsdarchive boundaries` stored are written as polylines (.csv, .geojson).
 
+    Several archives, or folders of them, go into the folder -o with --format, in the same folders
+    below. Called again, it goes on where it was, by the record that it keeps there.
+
     \b
     Examples:
       ebsdarchive export scan.archive.h5 -o scan.up2
@@ -60,13 +78,43 @@ def command(archive: str, as_json: bool, **values: Any) -> None:
       ebsdarchive export scan.archive.h5 -o smooth.h5 --layer neural --region 0,0:19,9
       ebsdarchive export scan.archive.h5 -o whole.up2 --fill blank
       ebsdarchive export scan.archive.h5 -o grains.geojson --layer maps/boundaries
+      ebsdarchive export archives/ -o exported/ --format up2
     """
+    if is_batch(archive, output, FILE_ENDINGS, format in FOLDER_FORMATS):
+        _export_many(archive, output, format, as_json, values)
+        return
     from ebsdarchive import export
 
     bar = progress_bar()
-    written = export(archive, progress=bar, **values)
+    written = export(archive[0], output, format=format, progress=bar, **values)
     bar.end()
     click.echo(json.dumps(report(written)) if as_json else "\n".join(report(written)["lines"]))
+
+
+def _export_many(
+    archives: tuple[str, ...],
+    output: str,
+    format: str | None,
+    as_json: bool,
+    values: dict[str, Any],
+) -> None:
+    from ebsdarchive import export_many
+
+    if format is None:
+        raise ArgumentError(
+            f"{output}: expected a format for the files of several archives, found none; name it "
+            f"with --format, such as up2"
+        )
+    report = BatchReport(output, _COLUMNS)
+    with report.closing(as_json):
+        export_many(archives, output, format=format, progress=report.bar, follower=report, **values)
+
+
+_COLUMNS = (
+    TableColumn("patterns", "patterns", str),
+    TableColumn("size", "nbytes", readable_bytes),
+    TableColumn("MAE %", "mae_percent", "{:.3f}".format),
+)
 
 
 def report(written: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from ebsdarchive.cli.completion import layer_names
 from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes
 
 
@@ -15,6 +16,7 @@ from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes
     "--layers",
     required=True,
     metavar="NAME[,NAME...]",
+    shell_complete=layer_names,
     help="Layers to take: raw, neural, maps, models, restored, or single ones.",
 )
 @click.option("-o", "--output", type=PathType, required=True, help="Archive to write.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import click
+
+from ebsdarchive.cli.completion import layer_names, scan_names
+from ebsdarchive.cli.telling import progress_bar
 
 __all__ = [
     "CorrelationOption",
@@ -106,7 +107,10 @@ columns_rows = _Parsed("nx,ny", _columns_rows)
 positive_or_auto = _Parsed("n|auto", _positive_or_auto)
 
 LayerOption = click.option(
-    "--layer", metavar="NAME", help="Layer of patterns: raw, neural, or the name of a restored one."
+    "--layer",
+    metavar="NAME",
+    shell_complete=layer_names,
+    help="Layer of patterns: raw, neural, or the name of a restored one.",
 )
 
 CorrelationOption = click.option(
@@ -226,6 +230,7 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--scan",
                 metavar="NAME|N",
+                shell_complete=scan_names,
                 help="Scan of a file with several, by its name or its number from 1, as info lists "
                 "them.  [default: the first]",
             ),
@@ -382,40 +387,6 @@ def pick_neural_options(values: dict[str, Any]) -> Any:
         seed=values.pop("seed"),
         device=values.pop("device"),
     )
-
-
-class _ProgressBar:
-    """One line on stderr that is rewritten on a terminal, and written once per stage elsewhere."""
-
-    def __init__(self) -> None:
-        self.live = sys.stderr.isatty()
-        self.stage = ""
-        self.begun = self.shown = 0.0
-
-    def __call__(self, stage: str, done: float, total: float, note: str = "") -> None:
-        now = time.monotonic()
-        if stage != self.stage:
-            self.end()
-            self.stage, self.begun, self.shown = stage, now, 0.0
-            if not self.live:
-                click.echo(f"{stage} ...", err=True)
-        if self.live and (now - self.shown > 0.1 or done >= total):
-            self.shown = now
-            part = min(1.0, done / total) if total else 1.0
-            bar = "#" * round(24 * part)
-            text = f"\r{stage:<16} [{bar:<24}] {part:4.0%} {now - self.begun:5.0f} s  {note}"
-            click.echo(text[:110].ljust(110), err=True, nl=False)
-
-    def end(self) -> None:
-        """Finish the line."""
-        if self.live and self.stage:
-            click.echo(err=True)
-        self.stage = ""
-
-
-def progress_bar() -> _ProgressBar:
-    """Progress for a verb, shown on stderr."""
-    return _ProgressBar()
 
 
 def guarantee(max_error_counts: float) -> str:

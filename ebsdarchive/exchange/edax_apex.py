@@ -8,6 +8,7 @@ indexed). The matrices are taken as orix does, from the sample's to the crystal'
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.errors import EbsdArchiveError, FormatError
 from ebsdarchive.exchange import edax_up
 from ebsdarchive.exchange.joining import MapFile, joined
+from ebsdarchive.exchange.readable import NoPatternsError
 from ebsdarchive.exchange.source_text import sound, utf8
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Orientations, Phase, Scan
 
-__all__ = ["map_for", "read", "scan_names"]
+__all__ = ["map_for", "names_with_patterns", "read", "scan_names"]
 
 _POINTS = "EBSD/ANG/DATA/DATA"
 _PHASES = "EBSD/ANG/HEADER/Phase"
@@ -33,6 +35,24 @@ _PHASES = "EBSD/ANG/HEADER/Phase"
 def scan_names(path: Path) -> tuple[str, ...]:
     """Names of the maps: their own, or with those of the groups around where two are alike."""
     return tuple(_maps(path))
+
+
+def names_with_patterns(path: Path) -> tuple[str, ...]:
+    """Names of the maps whose patterns are in a file beside.
+
+    Raises
+    ------
+    NoPatternsError
+        If there are none.
+    """
+    found = []
+    for name in scan_names(path):
+        with suppress(NoPatternsError):
+            read(path, name)
+            found.append(name)
+    if not found:
+        raise NoPatternsError(f"{path}: expected patterns of its maps beside it, found none")
+    return tuple(found)
 
 
 def read(path: Path, scan: str | None = None) -> Scan:
@@ -78,7 +98,7 @@ def _maps(path: Path) -> dict[str, str]:
     with sound(path), open_for_reading(path) as file:
         file.visititems(visit)
     if not groups:
-        raise FormatError(
+        raise NoPatternsError(
             f"{path}: expected an EDAX APEX map ({_POINTS}), found none; is this an APEX project "
             f"with an OIM map?"
         )
@@ -207,7 +227,7 @@ def _patterns_of(path: Path, name: str, grid: Grid) -> Scan:
         there = ", ".join(fitting) or (
             f"none that fits among {', '.join(file.name for file in beside) or 'no such files'}"
         )
-        raise FormatError(
+        raise NoPatternsError(
             f"{path}: expected one up1 or up2 file beside it with the {grid.size} points of "
             f"{name!r} ({grid.n_rows} rows of {grid.n_columns}), found {there}; open the pattern "
             f"file itself, with --geometry {path.name}"

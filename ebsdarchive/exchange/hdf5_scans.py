@@ -35,11 +35,12 @@ from ebsdarchive.exchange.kikuchipy_readers import (
     microscope_of,
     reader_name,
 )
+from ebsdarchive.exchange.readable import NoPatternsError
 from ebsdarchive.exchange.source_text import json_values, sound
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Microscope, Scan, SourceFile
 
-__all__ = ["read", "scan_names"]
+__all__ = ["names_with_patterns", "read", "scan_names"]
 
 _UNPROCESSED = " unprocessed"
 
@@ -60,6 +61,20 @@ class _Place:
 def scan_names(path: Path) -> tuple[str, ...]:
     """Names of the scans in a file; Oxford's unprocessed patterns are a scan of their own."""
     return tuple(_places(path))
+
+
+def names_with_patterns(path: Path) -> tuple[str, ...]:
+    """Names of the scans whose patterns are in the file.
+
+    Raises
+    ------
+    NoPatternsError
+        If there are none, as in files of maps alone, or the file is not of a known vendor.
+    """
+    names = tuple(name for name, place in _places(path).items() if place.patterns)
+    if not names:
+        raise NoPatternsError(f"{path}: expected patterns with the scan, found maps alone")
+    return names
 
 
 def read(path: Path, scan: str | None = None) -> Scan:
@@ -90,7 +105,7 @@ def _places(path: Path) -> dict[str, _Place]:
         raise FormatError(f"{path}: expected an HDF5 file, found something else; is it truncated?")
     with sound(path), open_for_reading(path) as file:
         if plain(file.attrs.get("encoding-type", "")) == "ebsdarchive":
-            raise FormatError(
+            raise NoPatternsError(
                 f"{path}: expected a vendor's scan, found an ebsdarchive file; fit, query or "
                 f"export it as it is"
             )
@@ -101,7 +116,7 @@ def _places(path: Path) -> dict[str, _Place]:
         vendor = _vendor(file) or ""
         if vendor not in FLAVOURS or not scans:
             by = f"manufacturer {vendor!r}" if vendor else f"no manufacturer, groups {groups[:4]}"
-            raise FormatError(
+            raise NoPatternsError(
                 f"{path}: expected EBSD patterns in the HDF5 layout of {', '.join(FLAVOURS)} or "
                 f"EMsoft, found {by} and {len(scans)} scans"
             )

@@ -123,7 +123,7 @@ def _images(path: Path, index_pattern: str | None) -> _Images:
     if not names:
         raise FormatError(
             f"{path}: expected a folder of images that end in {', '.join(ENDINGS)}, or of Zarr, "
-            f"found neither"
+            f"found neither; for scans in it, give compress a folder -o"
         )
     if index_pattern is not None:
         rule = _compiled(index_pattern)

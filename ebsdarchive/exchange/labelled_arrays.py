@@ -18,11 +18,12 @@ import numpy.typing as npt
 
 from ebsdarchive import __version__
 from ebsdarchive.errors import FormatError
+from ebsdarchive.exchange.readable import NoPatternsError
 from ebsdarchive.exchange.source_text import json_values, sound
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Scan, SourceFile
 
-__all__ = ["read", "scan_names"]
+__all__ = ["names_with_patterns", "read", "scan_names"]
 
 _ROLES = {
     "y": ("y", "scan_y", "map_y"),
@@ -67,6 +68,9 @@ def scan_names(path: Path) -> tuple[str, ...]:
     """Names of the arrays of patterns."""
     with sound(path):
         return tuple(_pattern_arrays(path, _variables(path)))
+
+
+names_with_patterns = scan_names  # that of files without patterns raises NoPatternsError
 
 
 def read(path: Path, scan: str | None = None) -> Scan:
@@ -120,7 +124,9 @@ def _pattern_arrays(
             f"{name or 'an array'} ({', '.join(item.dims or ('unnamed',) * len(item.shape))})"
             for name, item in variables.items()
         )
-        raise FormatError(f"{path}: expected an array with {_RULE}; found {there or 'no array'}")
+        raise NoPatternsError(
+            f"{path}: expected an array with {_RULE}; found {there or 'no array'}"
+        )
     return found
 
 

@@ -11,11 +11,12 @@ import numpy as np
 from ebsdarchive.errors import FormatError
 from ebsdarchive.exchange.hdf5_flavours import known_step
 from ebsdarchive.exchange.kikuchipy_readers import loaded, microscope_of, reader_name
+from ebsdarchive.exchange.readable import NoPatternsError
 from ebsdarchive.exchange.source_text import json_values, sound
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, FilePatterns, Scan, SourceFile
 
-__all__ = ["read", "scan_names"]
+__all__ = ["names_with_patterns", "read", "scan_names"]
 
 _BESIDE = ("Setting.txt", "Background acquisition pattern.bmp")
 
@@ -23,6 +24,19 @@ _BESIDE = ("Setting.txt", "Background acquisition pattern.bmp")
 def scan_names(path: Path) -> tuple[str, ...]:
     """The one scan of a NORDIF file, by the file's name."""
     return (path.stem,)
+
+
+def names_with_patterns(path: Path) -> tuple[str, ...]:
+    """The one scan, where there are settings beside; other programs write .dat files too.
+
+    Raises
+    ------
+    NoPatternsError
+        If there are none.
+    """
+    if not (path.parent / _BESIDE[0]).is_file():
+        raise NoPatternsError(f"{path}: expected {_BESIDE[0]} beside it, found none")
+    return scan_names(path)
 
 
 def read(path: Path, scan: str | None = None) -> Scan:

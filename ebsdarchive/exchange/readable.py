@@ -1,7 +1,9 @@
 """The table of the formats that are read: names, endings, versions, and the module that reads each.
 
 `open_scan` picks the reader from it and the `formats` command prints it; a format is added here,
-with a module that has `scan_names(path)` and `read(path, scan)`.
+with a module that has `scan_names(path)` and `read(path, scan)`. Where files of its endings may
+hold no patterns, the module also has `names_with_patterns(path)`, for whoever looks for scans in
+folders: the names of those scans that can be read, or NoPatternsError.
 """
 
 from __future__ import annotations
@@ -13,7 +15,11 @@ from types import ModuleType
 
 from ebsdarchive.errors import FormatError
 
-__all__ = ["READABLE", "Readable", "readable_for"]
+__all__ = ["IMAGES", "READABLE", "NoPatternsError", "Readable", "module_of", "readable_for"]
+
+
+class NoPatternsError(FormatError):
+    """A sound file of an ending that is read, but not a scan: a map alone, or of other software."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Readable:
 
 
 _HDF5 = (".h5", ".hdf5", ".h5ebsd")
-_IMAGES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+IMAGES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
 READABLE = (
     Readable(
@@ -120,7 +126,7 @@ READABLE = (
     ),
     Readable(
         "images",
-        _IMAGES,
+        IMAGES,
         "",
         "a folder of images, one a pattern; grid from their names; JPEG is noted as lossy",
         "image_folder",
@@ -159,7 +165,7 @@ def readable_for(path: Path) -> Readable:
         if ending in readable.endings and not readable.folder:
             return readable
     known = ", ".join(dict.fromkeys(e for r in READABLE if not r.folder for e in r.endings))
-    if ending in _IMAGES:
+    if ending in IMAGES:
         raise FormatError(
             f"{path}: expected a scan, found a single image; name the folder that holds the scan's "
             f"images"

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ebsdarchive.archive.file import open_archive
+from ebsdarchive.archive.file import is_archive, open_archive
 from ebsdarchive.archive.layers import layer_node
 from ebsdarchive.archive.metadata import read_metadata
 from ebsdarchive.archive.nodes import attributes_of, stored_bytes
 from ebsdarchive.errors import EbsdArchiveError, FormatError, GeometryError
 from ebsdarchive.exchange import open_scan, scan_names
 from ebsdarchive.scan import Scan
-from ebsdarchive.verbs.opening import is_archive, require_no_choice
+from ebsdarchive.verbs.opening import require_no_choice
 
 __all__ = ["info"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ebsdarchive.archive.file import Archive, open_archive
-from ebsdarchive.archive.store import open_for_reading
-from ebsdarchive.errors import ArchiveError, ArgumentError
+from ebsdarchive.archive.file import Archive, is_archive, open_archive
+from ebsdarchive.errors import ArgumentError
 from ebsdarchive.exchange import open_scan
 from ebsdarchive.scan import Scan
 
@@ -75,14 +74,3 @@ def require_no_choice(path: Path, *choice: object) -> None:
             f"{path}: expected a vendor's file to choose a scan of, or to give a geometry or index "
             f"pattern to, found an archive; it holds one scan, and its geometry"
         )
-
-
-def is_archive(path: Path) -> bool:
-    """Whether a file is an archive, to judge by what it says of itself."""
-    if not path.is_file():
-        return False
-    try:
-        with open_for_reading(path) as file:
-            return bool(file.attrs.get("encoding-type", "") == "ebsdarchive")
-    except (ArchiveError, OSError):  # damaged or locked: who opens it says what it is
-        return False
