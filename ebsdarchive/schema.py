@@ -221,7 +221,7 @@ def reference_page(version: str = CURRENT_VERSION) -> str:
         ]
         rows += [
             (
-                f"`{g.name}/`" + ("`*`" if g.members else ""),
+                f"`{g.name}/{'*' if g.members else ''}`",
                 " or ".join(g.kinds or g.members),
                 g.required,
                 None,

@@ -213,14 +213,18 @@ def test_every_error_has_an_exit_code_of_its_own_that_the_readme_explains():
     codes = {kind.exit_code for kind in classes}
     assert len(codes) == len(classes)
     assert codes == set(range(1, 11))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme.split("## Exit codes")[1].split("##")[0]
-    explained = {int(code) for code in re.findall(r"\| (\d+) \|", table)}
+    explained = _exit_codes_explained(ROOT / "README.md")
     assert explained == codes | {0, 130}
+    assert _exit_codes_explained(ROOT / "docs" / "howto" / "troubleshooting.md") == explained
     from ebsdarchive.cli import ebsdarchive as group
 
     in_help = {int(code) for code in re.findall(r"\b(\d+) [a-z]", (group.help or ""))}
     assert in_help == explained
+
+
+def _exit_codes_explained(document: Path) -> set[int]:
+    table = document.read_text(encoding="utf-8").split("## Exit codes")[1].split("##")[0]
+    return {int(code) for code in re.findall(r"\| (\d+) \|", table)}
 
 
 def test_errors_are_raised_and_never_asserted_for_what_a_user_gives():
@@ -246,7 +250,11 @@ def commands_in(document: Path, section: str | None = None) -> list[list[str]]:
     ]
 
 
-DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("*/README.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(ROOT.glob("*/README.md")),
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -333,7 +341,9 @@ def test_dependencies_are_pinned_for_the_two_commands():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"]]
     wanted += [
-        name for extra in ("test", "lint") for name in project["optional-dependencies"][extra]
+        name
+        for extra in ("test", "lint", "docs")
+        for name in project["optional-dependencies"][extra]
     ]
     names = {re.split(r"[<>=\[ ]", name)[0].lower() for name in wanted}
     pinned = {
