@@ -139,3 +139,18 @@ def test_indexing_needs_a_projection_centre_and_a_phase(make_scan):
     for phases in ((), (dataclasses.replace(scan.phases[0], lattice=None),)):
         with pytest.raises(ArgumentError, match="expected a phase with space group and lattice"):
             hough_index(patterns, dataclasses.replace(scan, phases=phases))
+
+
+def test_orix_rotates_without_its_numba_kernels(monkeypatch):
+    """They were seen to crash the interpreter, in half of the runs of a fresh environment."""
+    from orix.quaternion import Rotation
+    from orix.quaternion import quaternion as module
+    from orix.vector import Vector3d
+
+    for kernel in ("qu_rotate_vec", "qu_multiply"):
+        assert hasattr(module, kernel)
+        monkeypatch.setattr(module, kernel, None)
+    quarter = Rotation.from_axes_angles([0, 0, 1], 90, degrees=True)
+    np.testing.assert_allclose((quarter * Vector3d.xvector()).data, [[0, 1, 0]], atol=1e-12)
+    np.testing.assert_allclose(quarter.outer(Vector3d.xvector()).data, [[[0, 1, 0]]], atol=1e-12)
+    np.testing.assert_allclose((quarter * quarter).angle, np.pi)
