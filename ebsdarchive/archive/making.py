@@ -19,6 +19,7 @@ from ebsdarchive.archive.file import Archive, archive_group
 from ebsdarchive.archive.metadata import copy_metadata
 from ebsdarchive.archive.nodes import attributes_of
 from ebsdarchive.archive.raw import check_blocks
+from ebsdarchive.archive.remote import require_local
 from ebsdarchive.archive.steps import bring_up_to_date
 from ebsdarchive.archive.store import open_for_reading, open_for_writing, replacing
 from ebsdarchive.archive.trust import readable
@@ -78,6 +79,7 @@ def adding_layers(
     names
         Layers that the caller writes; those of them that exist are removed first.
     """
+    require_local(path)
     before = Archive(path)
     check = _reading_back(names, progress)
     with (

@@ -46,10 +46,10 @@ def info(
     EbsdArchiveError
         ArchiveError if an archive, FormatError if a source is not what it should be.
     """
+    if is_archive(path):
+        require_no_choice(path, scan, geometry, index_pattern)
+        return _describe_archive(path)
     file = Path(path)
-    if is_archive(file):
-        require_no_choice(file, scan, geometry, index_pattern)
-        return _describe_archive(file)
     names = scan_names(file)
     chosen: list[str | int | None] = [scan] if scan is not None or len(names) == 1 else [*names]
     scans: list[dict[str, Any]] = []
@@ -101,7 +101,7 @@ def _known(values: dict[str, Any], *without: str) -> dict[str, Any]:
     return {k: v for k, v in values.items() if v is not None and k not in without}
 
 
-def _describe_archive(path: Path) -> dict[str, Any]:
+def _describe_archive(path: str | os.PathLike[str]) -> dict[str, Any]:
     archive = open_archive(path)
     grid = archive.grid
     sy, sx = archive.pattern_shape
@@ -113,7 +113,7 @@ def _describe_archive(path: Path) -> dict[str, Any]:
             "path": archive.path,
             "format_version": archive.format_version,
             "archive_id": archive.archive_id,
-            "file_bytes": os.path.getsize(archive.path),
+            "file_bytes": archive.file_bytes,
             "scan": {
                 "name": attributes_of(scan).get("name"),
                 "patterns": grid.size,

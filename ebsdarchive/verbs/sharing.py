@@ -14,7 +14,7 @@ from ebsdarchive.archive.metadata import copy_metadata
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
 from ebsdarchive.verbs.progress import Progress, silent, stage
-from ebsdarchive.verbs.targets import require_other_file
+from ebsdarchive.verbs.targets import require_local, require_other_file
 
 __all__ = ["extract", "merge", "upgrade"]
 
@@ -88,6 +88,7 @@ def merge(
     OutputError
         If a layer is in both with different content, without `force`.
     """
+    require_local(path)
     target, source = open_archive(path), open_archive(other)
     if target.raw_sha256 != source.raw_sha256:
         raise ArgumentError(
