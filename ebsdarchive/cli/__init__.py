@@ -36,6 +36,7 @@ COMMANDS = (
     "publish",
     "extract",
     "merge",
+    "repack",
     "upgrade",
     "info",
     "formats",

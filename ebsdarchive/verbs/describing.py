@@ -11,6 +11,7 @@ import numpy as np
 
 from ebsdarchive.archive.file import is_archive, open_archive
 from ebsdarchive.archive.layers import layer_node
+from ebsdarchive.archive.layout import is_cloud
 from ebsdarchive.archive.metadata import read_metadata
 from ebsdarchive.archive.nodes import attributes_of, stored_bytes
 from ebsdarchive.errors import EbsdArchiveError, FormatError, GeometryError
@@ -114,6 +115,7 @@ def _describe_archive(path: str | os.PathLike[str]) -> dict[str, Any]:
             "format_version": archive.format_version,
             "archive_id": archive.archive_id,
             "file_bytes": archive.file_bytes,
+            "layout": "cloud" if is_cloud(group.file) else "plain",
             "scan": {
                 "name": attributes_of(scan).get("name"),
                 "patterns": grid.size,

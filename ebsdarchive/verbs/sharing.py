@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ebsdarchive.archive import migrate, provenance
+from ebsdarchive.archive.copying import copy_node
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.layers import copy_layer, layer_node
 from ebsdarchive.archive.making import adding_layers, copied_archive
@@ -126,7 +127,7 @@ def merge(
             activity.generated["metadata"] = digest
         for identifier, node in source_file["archive/provenance"].items():
             if identifier not in file["archive/provenance"]:
-                source_file.copy(node, file["archive/provenance"], name=identifier)
+                copy_node(node, file["archive/provenance"], identifier)
         provenance.record(file["archive"], activity)
     return wanted
 
