@@ -41,7 +41,7 @@ ROOMS = (
     ("publication",),
     ("restore",),
     ("multimodal",),
-    ("xarray_engine", "kikuchipy_plugin"),
+    ("xarray_engine", "kikuchipy_plugin", "pyebsdindex_file"),
     ("verbs",),
     ("cli",),
     ("__main__",),

@@ -94,6 +94,49 @@ class Archive:
         with self.group() as archive:
             return description.read_scan(archive, patterns)
 
+    def to_dask(self, layer: str | None = None, rows: int | None = None) -> Any:
+        """The patterns of a layer as a dask array, read from the file block by block.
+
+        It can be pickled: each block opens the file, in whatever process.
+
+        Parameters
+        ----------
+        layer
+            By default the first there is of raw and neural.
+        rows
+            Scan rows in a chunk; by default about 16 MiB of whole rows, and one at least.
+
+        Returns
+        -------
+        (n_rows, n_columns, sy, sx) dask array, or (n, sy, sx) on a hexagonal grid; in counts.
+        """
+        from ebsdarchive.archive.lazy import dask_patterns
+
+        return dask_patterns(self, layer, rows)
+
+    def to_kikuchipy(
+        self, layer: str | None = None, *, orientations: str | None = None, lazy: bool = True
+    ) -> Any:
+        """A kikuchipy signal with detector, static background and crystal map.
+
+        Parameters
+        ----------
+        layer
+            By default the first there is of raw and neural.
+        orientations
+            Name of an orientation map for the crystal map; by default the only one, or else the
+            orientations that came with the scan. "none" for none.
+        lazy
+            Whether patterns are read when they are needed.
+
+        Returns
+        -------
+        LazyEBSD, or EBSD.
+        """
+        from ebsdarchive.archive.kikuchipy_signal import to_signal
+
+        return to_signal(self, layer, orientations, lazy)
+
     def attributes(self, layer: str) -> dict[str, Any]:
         """What a layer's node says of itself."""
         with self.group() as archive:

@@ -37,6 +37,7 @@ COMMANDS = (
     "extract",
     "merge",
     "repack",
+    "reference",
     "upgrade",
     "info",
     "formats",
