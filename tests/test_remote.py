@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import ebsdarchive
 from ebsdarchive import errors
 from ebsdarchive.archive import remote
 
+ROOT = Path(__file__).resolve().parents[1]
 pytest.importorskip("aiohttp", reason="needs the extra: pip install 'ebsdarchive[remote]'")
 
 
@@ -74,6 +76,32 @@ def test_xarray_opens_a_url(url, fitted_archive):
     there = xarray.open_dataset(url, engine="ebsdarchive", layer="raw")
     here = xarray.open_dataset(fitted_archive, engine="ebsdarchive", layer="raw")
     np.testing.assert_array_equal(there["patterns"][1, 2], here["patterns"][1, 2])
+
+
+def test_the_lines_of_the_readme_run(url, fitted_archive, run_cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.split("## Over a network")[1].split("\n## ")[0]
+    section = section.replace("https://example.org/cloud.h5", url).replace("2,3:20,15", "0,0:3,2")
+    shutil.copyfile(fitted_archive, "scan.archive.h5")
+    commands = re.findall(r"^ebsdarchive (.*?)(?:  +#.*)?$", section, re.M)
+    assert len(commands) == 4
+    for line in commands:
+        result = run_cli(*line.split())
+        assert result.code == 0, result.err
+    (python,) = re.findall(r"```python\n(.*?)```", section, re.S)
+    names = {"ebsdarchive": ebsdarchive, "xarray": xarray}
+    exec(python, names)
+    assert names["archive"].path == url
+
+
+@pytest.mark.parametrize(
+    "arguments", [("plot", "--what", "mae"), ("compare", "--no-index"), ("verify", "--data")]
+)
+def test_commands_that_only_read_take_urls_too(arguments, url, run_cli, tmp_path):
+    output = ["-o", tmp_path / "a.png"] if arguments[0] == "plot" else []
+    result = run_cli(arguments[0], url, *arguments[1:], *output)
+    assert result.code == 0, result.err
 
 
 def test_what_was_fetched_is_not_fetched_again(url, server):
