@@ -112,7 +112,7 @@ def test_what_was_fetched_is_not_fetched_again(url, server):
 
 
 def test_a_file_that_changes_on_the_server_is_never_mixed_with_what_it_was(
-    url, folder, server, make_scan, make_archive, monkeypatch
+    url, folder, server, fitted_archive, make_scan, make_archive, monkeypatch
 ):
     first = ebsdarchive.info(url)["archive_id"]
     monkeypatch.setattr(remote, "_FIRST", 0)
@@ -121,9 +121,15 @@ def test_a_file_that_changes_on_the_server_is_never_mixed_with_what_it_was(
     other = make_archive(make_scan(ny=9, nx=8, sy=20, sx=21))
     (folder / "a b.h5").write_bytes(Path(other).read_bytes())
     remote._files[url].blocks.clear()
-    assert "found it changed; start again" in one_line(archive.patterns, "raw")
+    assert "found another; start again" in one_line(archive.patterns, "raw")
+    assert "found another; start again" in one_line(archive.patterns, "raw")  # open it anew
+    second = ebsdarchive.info(url)["archive_id"]
+    assert second not in ("", first)
+    shutil.copyfile(fitted_archive, folder / "a b.h5")
+    assert ebsdarchive.info(url)["archive_id"] == second  # nothing new is fetched
     monkeypatch.setattr(remote, "_TRUSTED_S", 0.0)
-    assert ebsdarchive.info(url)["archive_id"] not in ("", first)
+    assert "found another; start again" in one_line(ebsdarchive.info, url)
+    assert ebsdarchive.info(url)["archive_id"] == first
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ to ask for, and never mixes two states of a file.
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import string
@@ -56,14 +57,17 @@ def open_remote(url: str) -> io.RawIOBase:
     ------
     ArchiveError
         If there is no such file, the server does not answer or sends no parts of files, or what
-        fsspec needs for the protocol is not installed. So does reading.
+        fsspec needs for the protocol is not installed; once, if the file has changed since this
+        process read of it. So does reading.
     """
     url = quote(url, safe=string.printable)  # HDF5 knows files by names in ASCII
     with _files_lock:
         file = _files.get(url)
-        if file is None or not file.is_current():
-            file = _RemoteFile(url)
-            _files[url] = file
+        if file is not None and not file.is_current():
+            del _files[url]  # what was read of it before may still be in use
+            raise ArchiveError(_changed(url))
+        if file is None:
+            file = _files[url] = _RemoteFile(url)
         _files.move_to_end(url)
         while len(_files) > _KEPT_FILES:
             _files.popitem(last=False)
@@ -141,9 +145,11 @@ class _RemoteFile:
         else:
             self.ahead = _BLOCK
         stop = min(stop, self.size)
+        checked, self.checked = self.checked, -math.inf  # after a failure, it is looked at again
         with _explained(self.url):
             self.handle.seek(start)
             data = self.handle.read(stop - start)
+        self.checked = checked
         if len(data) != stop - start:
             raise ArchiveError(
                 f"{self.url}: expected {stop - start} bytes at {start}, found {len(data)}; "
@@ -226,6 +232,10 @@ def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
     yield first, last
 
 
+def _changed(url: str) -> str:
+    return f"{url}: expected the file as it was when it was first read, found another; start again"
+
+
 def _no_ranges(url: str) -> str:
     return (
         f"{url}: expected a server that sends parts of files (HTTP range requests), found one that "
@@ -252,7 +262,7 @@ def _explanation(url: str, error: BaseException) -> str:
     status = next((s for e in causes if (s := getattr(e, "status", None))), None)
     root = causes[-1]
     if status == 412:
-        return f"{url}: expected the file as it was at the start, found it changed; start again"
+        return _changed(url)
     if status in (401, 403):
         return f"{url}: expected a file that may be read, found no permission (HTTP {status})"
     if status == 404 or (status is None and isinstance(root, FileNotFoundError)):

@@ -21,12 +21,12 @@ from ebsdarchive.archive.nodes import attribute, require_kind
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.geometry import Grid
 
-__all__ = ["zarr_reference"]
+__all__ = ["described_as_zarr"]
 
 _JPEG_LS = 32018
 
 
-def zarr_reference(archive: Archive, layer: str, url: str) -> dict[str, Any]:
+def described_as_zarr(archive: Archive, layer: str, url: str) -> dict[str, Any]:
     """The reference of a layer of the archive, which is (or will be) found at `url`.
 
     The array `patterns` has the dimensions (y, x, v, u) where a chunk does not cross the end of a

@@ -8,7 +8,7 @@ import os
 from ebsdarchive.archive.file import open_archive
 from ebsdarchive.archive.remote import is_url
 from ebsdarchive.archive.store import replacing
-from ebsdarchive.archive.zarr_reference import zarr_reference
+from ebsdarchive.archive.zarr_reference import described_as_zarr
 from ebsdarchive.verbs.targets import require_other_file
 
 __all__ = ["reference"]
@@ -44,7 +44,7 @@ def reference(
     archive = open_archive(path)
     require_other_file(output, path)
     place = url or (archive.path if is_url(archive.path) else os.path.abspath(archive.path))
-    found = zarr_reference(archive, layer, place)
+    found = described_as_zarr(archive, layer, place)
     with (
         replacing(output, force=force) as temporary,
         open(temporary, "w", encoding="utf-8") as file,
