@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import xarray
@@ -155,6 +159,42 @@ def test_a_server_that_fails_half_way_is_no_damaged_archive(url, server):
     assert "found the answer HTTP 503" in one_line(archive.patterns, "raw")
     server.fault = None
     assert archive.patterns("raw").shape[0] == archive.grid.size
+
+
+def test_garbage_of_hdf5_in_another_thread_does_not_stop_a_read_for_ever(url, fitted_archive):
+    file = remote._RemoteFile(url)
+    read = file.handle.read
+
+    def busy() -> None:
+        if gc.isenabled():  # then it may happen at any time
+            gc.collect()
+
+    def read_beside_work(size: int) -> bytes:
+        other = threading.Thread(target=busy, daemon=True)
+        other.start()
+        other.join(5)
+        assert not other.is_alive(), "it waits for the lock of the thread that waits for it"
+        return read(size)
+
+    file.handle.read = read_beside_work
+    remote._files[url] = file
+    holder: dict[str, object] = {"file": h5py.File(fitted_archive, "r")}
+    holder["itself"] = holder
+    thresholds = gc.get_threshold()
+    gc.set_threshold(10**6)  # not before
+    try:
+        del holder
+        assert ebsdarchive.open_archive(url).grid.size > 1
+    finally:
+        gc.set_threshold(*thresholds)
+    assert gc.isenabled()
+
+
+def test_a_server_that_says_nothing_is_left_in_time(monkeypatch):
+    monkeypatch.setattr(remote, "_WAIT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        text = one_line(ebsdarchive.info, f"http://127.0.0.1:{silent.getsockname()[1]}/a.h5")
+    assert "found none in time" in text
 
 
 def test_a_server_without_ranges_is_named_and_little_is_fetched(url, folder, server, monkeypatch):

@@ -7,6 +7,7 @@ to ask for, and never mixes two states of a file.
 
 from __future__ import annotations
 
+import gc
 import io
 import math
 import os
@@ -29,6 +30,7 @@ _FIRST = 1 << 20  # the first request: a file laid out for this has its metadata
 _MOST_AHEAD = 4 << 20  # the most that is fetched beyond what was asked for, in a row of reads
 _KEPT_BLOCKS = (64 << 20) // _BLOCK
 _KEPT_FILES = 8
+_WAIT_S = 60.0  # for a server that says nothing
 _TRUSTED_S = 30.0  # after this, a file is asked again whether it is still the same
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib leaves one of the two slashes
@@ -146,7 +148,7 @@ class _RemoteFile:
             self.ahead = _BLOCK
         stop = min(stop, self.size)
         checked, self.checked = self.checked, -math.inf  # after a failure, it is looked at again
-        with _explained(self.url):
+        with _explained(self.url), _collector_resting():
             self.handle.seek(start)
             data = self.handle.read(stop - start)
         self.checked = checked
@@ -198,7 +200,13 @@ def _system(url: str) -> tuple[Any, str]:
     try:
         import fsspec
 
-        system, place = fsspec.core.url_to_fs(url)
+        options: dict[str, Any] = {}
+        if url.lower().startswith("http"):
+            import aiohttp
+
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=_WAIT_S, sock_read=_WAIT_S)
+            options["client_kwargs"] = {"timeout": timeout}
+        system, place = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         extra = "ebsdarchive[remote]" if url.lower().startswith("http") else "what it names"
         reason = str(error).splitlines()[0]
@@ -244,6 +252,22 @@ def _no_ranges(url: str) -> str:
 
 
 @contextmanager
+def _collector_resting() -> Iterator[None]:
+    """No garbage collection while HDF5 waits for bytes.
+
+    fsspec fetches in a thread of its own. If that thread came to collect an HDF5 object, it would
+    wait for h5py's lock, which this thread holds until the bytes are there: for ever.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
 def _explained(url: str) -> Iterator[None]:
     """Turn what fsspec and its clients raise into an ArchiveError that names the URL."""
     try:
@@ -271,6 +295,8 @@ def _explanation(url: str, error: BaseException) -> str:
         return f"{url}: expected the file, found the answer HTTP {status}; try again later"
     if isinstance(root, ValueError) and "range" in str(root):
         return _no_ranges(url)
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return f"{url}: expected an answer from the server, found none in time; try again later"
     reason = str(root).splitlines()[0] if str(root) else type(root).__name__
     return f"{url}: expected an answer from the server, found none ({reason}); check the address"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from ebsdarchive.archive.file import Archive, is_archive, open_archive
 from ebsdarchive.errors import ArgumentError
