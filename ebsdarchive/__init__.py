@@ -32,6 +32,8 @@ _VERBS = {
     "profile": "ebsdarchive.verbs.profiling",
     "publish": "ebsdarchive.verbs.publishing",
     "query": "ebsdarchive.verbs.querying",
+    "reference": "ebsdarchive.verbs.referencing",
+    "repack": "ebsdarchive.verbs.repacking",
     "simulate": "ebsdarchive.verbs.simulating",
     "upgrade": "ebsdarchive.verbs.sharing",
     "validate": "ebsdarchive.verbs.checking",

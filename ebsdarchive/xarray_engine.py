@@ -18,7 +18,7 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from ebsdarchive.archive.file import Archive, open_archive
-from ebsdarchive.archive.lazy import LazyPatterns
+from ebsdarchive.archive.lazy import LayerPatterns, LazyPatterns
 
 __all__ = ["EbsdArchiveBackend"]
 
@@ -63,7 +63,7 @@ class EbsdArchiveBackend(BackendEntrypoint):
 
 def _dataset(archive: Archive, layer: str) -> xarray.Dataset:
     grid = archive.grid
-    lazy = LazyPatterns(archive.patterns(layer), grid)
+    lazy = LazyPatterns(LayerPatterns(archive, layer), grid)
     values = indexing.LazilyIndexedArray(_PatternArray(lazy))
     steps = {"x": grid.step_x_um, "y": grid.step_y_um}
     about = {

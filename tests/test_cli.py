@@ -127,6 +127,8 @@ def test_what_a_command_takes_its_verb_takes(name):
         "extract": {"archive": "path"},
         "merge": {"archive": "path"},
         "upgrade": {"archive": "path"},
+        "repack": {"archive": "path"},
+        "reference": {"archive": "path"},
         "info": {"source": "path"},
         "verify": {"archive": "path"},
         "validate": {"archive": "path"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -13,6 +12,7 @@ import h5py
 from ebsdarchive.archive import description, layers, provenance
 from ebsdarchive.archive.metadata import read_metadata
 from ebsdarchive.archive.nodes import attribute, attributes_of, read_array, require_kind
+from ebsdarchive.archive.remote import is_url
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.archive.trust import readable, refuse_links
 from ebsdarchive.errors import ArchiveError, CorruptionError, VersionError
@@ -38,7 +38,7 @@ class Archive:
     Parameters
     ----------
     path
-        The file.
+        The file, or a URL of it, of which only those parts are fetched that are needed.
 
     Raises
     ------
@@ -53,6 +53,7 @@ class Archive:
         with self.group() as archive:
             self.archive_id = str(attribute(archive, "archive_id", ""))
             self.format_version = format_version(archive.file)
+            self.file_bytes: int = archive.file.id.get_filesize()
             self.layers = layers.layer_names(archive)
             self.pattern_layers = layers.pattern_layer_names(archive)
             self.grid: Grid = description.read_grid(archive)
@@ -63,16 +64,15 @@ class Archive:
 
     def _require_sense(self, n: int) -> None:
         """Raise CorruptionError if what the scan is said to be cannot be."""
-        size = os.path.getsize(self.path)
         if self.dtype not in PATTERN_DTYPES:
             raise CorruptionError(
                 f"{self.path}: /archive/scan/@dtype: expected one of {', '.join(PATTERN_DTYPES)}, "
                 f"found {self.dtype!r}; the file is damaged"
             )
-        if self.grid.size != n or n > size * _DENSEST:
+        if self.grid.size != n or n > self.file_bytes * _DENSEST:
             raise CorruptionError(
                 f"{self.path}: /archive/scan/grid: expected {n} points, found {self.grid.size}, in "
-                f"a file of {size} bytes; the file is damaged"
+                f"a file of {self.file_bytes} bytes; the file is damaged"
             )
 
     def __repr__(self) -> str:
@@ -92,6 +92,49 @@ class Archive:
         patterns = self.patterns(layer)
         with self.group() as archive:
             return description.read_scan(archive, patterns)
+
+    def to_dask(self, layer: str | None = None, rows: int | None = None) -> Any:
+        """The patterns of a layer as a dask array, read from the file block by block.
+
+        It can be pickled: each block opens the file, in whatever process.
+
+        Parameters
+        ----------
+        layer
+            By default the first there is of raw and neural.
+        rows
+            Scan rows in a chunk; by default about 16 MiB of whole rows, and one at least.
+
+        Returns
+        -------
+        (n_rows, n_columns, sy, sx) dask array, or (n, sy, sx) on a hexagonal grid; in counts.
+        """
+        from ebsdarchive.archive.lazy import dask_patterns
+
+        return dask_patterns(self, layer, rows)
+
+    def to_kikuchipy(
+        self, layer: str | None = None, *, orientations: str | None = None, lazy: bool = True
+    ) -> Any:
+        """A kikuchipy signal with detector, static background and crystal map.
+
+        Parameters
+        ----------
+        layer
+            By default the first there is of raw and neural.
+        orientations
+            Name of an orientation map for the crystal map; by default the only one, or else the
+            orientations that came with the scan. "none" for none.
+        lazy
+            Whether patterns are read when they are needed.
+
+        Returns
+        -------
+        LazyEBSD, or EBSD.
+        """
+        from ebsdarchive.archive.kikuchipy_signal import to_signal
+
+        return to_signal(self, layer, orientations, lazy)
 
     def attributes(self, layer: str) -> dict[str, Any]:
         """What a layer's node says of itself."""
@@ -135,9 +178,11 @@ def open_archive(path: str | os.PathLike[str]) -> Archive:
     return Archive(path)
 
 
-def is_archive(path: Path) -> bool:
-    """Whether a file is an archive, to judge by what it says of itself."""
-    if not path.is_file():
+def is_archive(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is an archive, to judge by what it says of itself; no scan is read by URL."""
+    if is_url(path):
+        return True
+    if not os.path.isfile(path):
         return False
     try:
         with open_for_reading(path) as file:

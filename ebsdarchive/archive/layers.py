@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy.typing as npt
 
+from ebsdarchive.archive.copying import copy_node
 from ebsdarchive.archive.nodes import (
     attribute,
     attributes_of,
@@ -114,7 +115,7 @@ def copy_layer(source: h5py.Group, target: h5py.Group, name: str) -> None:
     kind, _, member = name.partition("/")
     place = container(target, kind) if member else target
     with readable(source.file):
-        source.copy(layer_node(source, name), place, name=member or kind)
+        copy_node(layer_node(source, name), place, member or kind)
 
 
 def pattern_reader(archive: h5py.Group, name: str) -> Patterns:

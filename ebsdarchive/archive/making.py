@@ -15,10 +15,13 @@ import h5py
 
 from ebsdarchive.archive import description, layers
 from ebsdarchive.archive.check import check_structure
+from ebsdarchive.archive.copying import copy_node, page_bytes_of
 from ebsdarchive.archive.file import Archive, archive_group
+from ebsdarchive.archive.layout import arrange_for_cloud
 from ebsdarchive.archive.metadata import copy_metadata
 from ebsdarchive.archive.nodes import attributes_of
 from ebsdarchive.archive.raw import check_blocks
+from ebsdarchive.archive.remote import require_local
 from ebsdarchive.archive.steps import bring_up_to_date
 from ebsdarchive.archive.store import open_for_reading, open_for_writing, replacing
 from ebsdarchive.archive.trust import readable
@@ -39,6 +42,7 @@ def new_archive(
     *,
     force: bool = False,
     archive_id: str | None = None,
+    cloud: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[h5py.File]:
     """Make an archive: yields the open file, with the scan described, for layers to be added.
@@ -48,11 +52,15 @@ def new_archive(
 
     Parameters
     ----------
+    cloud
+        Whether the file is arranged for reading over a network (see `layout`).
     progress
         Told (patterns, of all) during the read-back.
     """
+    check = _reading_back(["raw", "neural"], progress)
     with (
-        replacing(path, force=force, check=_reading_back(["raw", "neural"], progress)) as temporary,
+        replacing(path, force=force, check=check) as temporary,
+        _arranged(temporary, cloud),
         open_for_writing(temporary) as file,
     ):
         archive = file.create_group("archive")
@@ -71,18 +79,22 @@ def adding_layers(
     """Add layers to an archive: yields a writable copy of the file, which then takes its place.
 
     What the file holds already is copied as bytes and not touched; an archive of an older format
-    version becomes one of the current version. The new layers are read back.
+    version becomes one of the current version. The new layers are read back. The layout is kept.
 
     Parameters
     ----------
     names
         Layers that the caller writes; those of them that exist are removed first.
     """
+    require_local(path)
     before = Archive(path)
+    with before.group() as group:
+        page_bytes = page_bytes_of(group.file)
     check = _reading_back(names, progress)
     with (
         replacing(path, start_from_target=True, check=check) as temporary,
-        open_for_writing(temporary, "r+") as file,
+        _arranged(temporary, page_bytes is not None),
+        open_for_writing(temporary, "r+", page_bytes=page_bytes) as file,
     ):
         bring_up_to_date(file)
         archive = archive_group(file)
@@ -101,12 +113,23 @@ def copied_archive(
     output: str | os.PathLike[str],
     names: list[str],
     *,
+    cloud: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[h5py.File]:
-    """Make an archive of some layers of another one; yields the open file before it is sealed."""
+    """Make an archive of some layers of another one; yields the open file before it is sealed.
+
+    The caller may add others; raw patterns are read back in any case.
+
+    Parameters
+    ----------
+    cloud
+        Whether the file is arranged for reading over a network (see `layout`).
+    """
+    check = _reading_back([*names, *({"raw"} - set(names))], progress)
     with (
-        replacing(output, force=force, check=_reading_back(names, progress)) as temporary,
+        replacing(output, force=force, check=check) as temporary,
+        _arranged(temporary, cloud),
         open_for_reading(archive.path) as old,
         open_for_writing(temporary) as file,
     ):
@@ -117,12 +140,20 @@ def copied_archive(
                 target.attrs[key] = value
             target.attrs["encoding-version"] = CURRENT_VERSION
             for name in ("scan", "source", "provenance"):
-                old.copy(source[name], target, name=name)
+                copy_node(source[name], target, name)
             copy_metadata(source, target)
         for name in names:
             layers.copy_layer(source, target, name)
         yield file
         seal(file, description.read_scan(target, archive.patterns()))
+
+
+@contextmanager
+def _arranged(temporary: Path, cloud: bool) -> Iterator[None]:
+    """Arrange a file for reading over a network, if it shall be, once it is written and closed."""
+    yield
+    if cloud:
+        arrange_for_cloud(temporary)
 
 
 def seal(file: h5py.File, scan: Scan) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import h5py
 
+from ebsdarchive.archive.copying import copy_node
 from ebsdarchive.archive.nodes import attribute, new_node, plain, read_array, require_kind
 from ebsdarchive.errors import CorruptionError
 from ebsdarchive.metadata.vocabulary import faults_of
@@ -66,5 +67,5 @@ def copy_metadata(source: h5py.Group, target: h5py.Group) -> bool:
     """Copy the node where the source has one and the target none; returns whether it did."""
     if METADATA not in source or METADATA in target:
         return False
-    source.copy(source[METADATA], target, name=METADATA)
+    copy_node(source[METADATA], target, METADATA)
     return True

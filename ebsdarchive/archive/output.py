@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -21,6 +22,7 @@ from ebsdarchive.archive.interrupts import interrupts_postponed
 __all__ = ["open_for_writing", "stop_if_failed"]
 
 LIBVER = ("earliest", "v108")
+PAGED_LIBVER = ("v110", "v110")  # the first to have pages, and indices of chunks in one piece
 _KEEP_BYTES = 256 << 20  # far more than HDF5 has in its caches
 
 
@@ -113,8 +115,15 @@ _being_written: list[_PatientFile] = []
 
 
 @contextmanager
-def open_for_writing(path: Path, mode: str = "w") -> Iterator[h5py.File]:
+def open_for_writing(
+    path: Path, mode: str = "w", *, page_bytes: int | None = None
+) -> Iterator[h5py.File]:
     """A new HDF5 file ("w"), or an existing one to add to ("r+"), that HDF5 1.8 and later can read.
+
+    Parameters
+    ----------
+    page_bytes
+        Of a file of pages, which HDF5 1.10 and later read: their size.
 
     Raises
     ------
@@ -124,8 +133,11 @@ def open_for_writing(path: Path, mode: str = "w") -> Iterator[h5py.File]:
     path.touch()
     output = _PatientFile(path)
     _being_written.append(output)
+    options: dict[str, Any] = {"libver": LIBVER if page_bytes is None else PAGED_LIBVER}
+    if page_bytes is not None and mode == "w":
+        options |= {"fs_strategy": "page", "fs_page_size": page_bytes}
     try:
-        with interrupts_postponed(_METHODS), h5py.File(output, mode, libver=LIBVER) as file:
+        with interrupts_postponed(_METHODS), h5py.File(output, mode, **options) as file:
             yield file
     finally:
         _being_written.remove(output)

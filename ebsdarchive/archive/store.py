@@ -20,6 +20,7 @@ import h5py
 
 from ebsdarchive.archive.interrupts import interrupts_kept
 from ebsdarchive.archive.output import open_for_writing
+from ebsdarchive.archive.remote import is_url, open_remote, require_local
 from ebsdarchive.errors import ArchiveError, EbsdArchiveError, OutputError
 
 __all__ = [
@@ -64,6 +65,7 @@ def replacing(
         If the target exists, the place cannot be written, the disk is full, or the target was
         changed by someone else meanwhile. In every case the target is left as it was.
     """
+    require_local(target)
     path = Path(target)
     if path.is_symlink():
         path = path.resolve()  # the file is replaced, not the link to it
@@ -106,7 +108,7 @@ def replacing(
 
 
 def open_for_reading(path: str | os.PathLike[str]) -> h5py.File:
-    """An existing HDF5 file, opened so that nothing can be written to it.
+    """An existing HDF5 file or URL of one, opened so that nothing can be written to it.
 
     Raises
     ------
@@ -114,11 +116,14 @@ def open_for_reading(path: str | os.PathLike[str]) -> h5py.File:
         If there is no such file, or it is not HDF5.
     """
     name = os.fspath(path)
-    if not os.path.exists(name):
-        raise ArchiveError(f"{name}: expected a file, found none")
-    if os.path.isdir(name):
-        raise ArchiveError(f"{name}: expected a file, found a folder")
+    if not is_url(name):
+        if not os.path.exists(name):
+            raise ArchiveError(f"{name}: expected a file, found none")
+        if os.path.isdir(name):
+            raise ArchiveError(f"{name}: expected a file, found a folder")
     try:
+        if is_url(name):
+            return h5py.File(open_remote(name), "r")
         return h5py.File(name, "r", locking="best-effort")
     except PermissionError as error:
         raise ArchiveError(f"{name}: expected a readable file, found no permission") from error

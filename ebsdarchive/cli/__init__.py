@@ -36,6 +36,8 @@ COMMANDS = (
     "publish",
     "extract",
     "merge",
+    "repack",
+    "reference",
     "upgrade",
     "info",
     "formats",

@@ -36,10 +36,11 @@ from ebsdarchive.cli.options import (
 )
 @click.option(
     "--profile",
-    type=click.Choice(["auto", "archive", "fast", "compat", "none"]),
+    metavar="CODING[,LAYOUT]",
     default="auto",
     show_default=True,
-    help="Lossless coding: JPEG-LS, bitshuffle + zstd, gzip, none; auto takes the smallest.",
+    help="Lossless coding: archive (JPEG-LS), fast (bitshuffle + zstd), compat (gzip), none, or "
+    "auto, the smallest of them. Layout: plain, or cloud, for reading over a network.",
 )
 @click.option("--neural/--no-neural", default=True, show_default=True, help="Fit a neural layer.")
 @click.option("--drop-raw", is_flag=True, help="Keep the neural layer only. This loses data.")
@@ -59,6 +60,7 @@ def command(source: tuple[str, ...], as_json: bool, **values: Any) -> None:
     \b
     Examples:
       ebsdarchive compress scan.up2
+      ebsdarchive compress scan.up2 --profile cloud
       ebsdarchive compress scan.up2 --geometry scan.ang
       ebsdarchive compress images --index-pattern "x{x}_y{y}.tif"
       ebsdarchive compress scan.up2 --metadata metadata.yaml

@@ -91,7 +91,8 @@ def _lines(described: dict[str, Any]) -> list[str]:
     scan, grid, source = described["scan"], described["grid"], described["source"]
     lines = [
         f"{described['path']}: ebsdarchive format {described['format_version']}, "
-        f"{readable_bytes(described['file_bytes'])}",
+        f"{readable_bytes(described['file_bytes'])}"
+        f"{', layout cloud' if described['layout'] == 'cloud' else ''}",
         f"  {_patterns_line(scan)}",
         f"  {_grid_line(grid)}",
         f"  detector  {_listed(described['detector'])}",

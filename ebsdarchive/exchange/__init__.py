@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ebsdarchive.archive.remote import is_url
 from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.exchange.readable import READABLE, Readable, module_of, readable_for
 from ebsdarchive.scan import Scan
@@ -77,6 +78,11 @@ def scan_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 def _existing(path: str | os.PathLike[str]) -> Path:
     """The path of a file or folder that can be read and has content."""
+    if is_url(path):
+        raise FormatError(
+            f"{path}: expected a scan on this machine, found a URL; download it, only archives "
+            f"are read over a network"
+        )
     file = Path(path)
     if not file.exists():
         raise FormatError(f"{file}: expected a file, found none")

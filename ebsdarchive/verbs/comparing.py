@@ -108,7 +108,7 @@ def compare(
         If A and B are one layer of one archive, or the projection centre or phases are not known.
     """
     first = open_either(a, layer_a, scan=scan_a, geometry=geometry_a)
-    same = b is None or (Path(b).exists() and os.path.samefile(a, b))
+    same = b in (None, a) or (Path(b).exists() and os.path.samefile(a, b))
     second = open_either(
         a if b is None else b,
         layer_b,

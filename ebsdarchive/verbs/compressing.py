@@ -13,6 +13,7 @@ import numpy as np
 
 from ebsdarchive.archive import provenance
 from ebsdarchive.archive.description import write_source
+from ebsdarchive.archive.layout import parse_profile
 from ebsdarchive.archive.making import new_archive
 from ebsdarchive.archive.metadata import write_metadata
 from ebsdarchive.archive.raw import RawSummary, write_raw
@@ -67,7 +68,8 @@ def compress(
     output
         The archive; by default the source's name with ``.archive.h5`` in place of its ending.
     profile
-        Lossless profile of the raw layer: archive, fast, compat, none, or auto (the smallest).
+        Lossless coding of the raw layer: archive, fast, compat, none, or auto (the smallest); and
+        layout of the file: plain, or cloud for reading over a network. "cloud" is "auto,cloud".
     neural, drop_raw
         Whether to fit a neural layer, and whether to leave the raw patterns out.
     options
@@ -93,6 +95,7 @@ def compress(
         raise ArgumentError(
             "compress: expected at least one layer, found drop_raw without neural; keep one"
         )
+    coding, cloud = parse_profile(profile)
     path = _output_path(source, output)
     if path.exists() and not force:
         raise OutputError(f"{path}: expected no such file, found one; use --force to replace it")
@@ -118,7 +121,13 @@ def compress(
         seed=options.seed if neural else None,
     )
     raw = fitted = None
-    with new_archive(path, opened, force=force, progress=stage(progress, "reading back")) as file:
+    with new_archive(
+        path,
+        opened,
+        force=force,
+        cloud=bool(cloud),
+        progress=stage(progress, "reading back"),
+    ) as file:
         archive = file["archive"]
         progress("reading source", 0, 1)
         write_source(archive, opened.source)
@@ -132,7 +141,12 @@ def compress(
             fitted = fit_and_write(archive, opened, sha256, options, path, activity, progress)
         else:
             raw = write_raw(
-                archive, "raw", opened.patterns, opened.grid, profile, stage(progress, "raw layer")
+                archive,
+                "raw",
+                opened.patterns,
+                opened.grid,
+                coding or "auto",
+                stage(progress, "raw layer"),
             )
             sha256, means = raw.sha256, raw.means
             activity.generated["raw"] = raw.sha256

@@ -11,6 +11,7 @@ import numpy as np
 
 from ebsdarchive.archive.file import is_archive, open_archive
 from ebsdarchive.archive.layers import layer_node
+from ebsdarchive.archive.layout import is_cloud
 from ebsdarchive.archive.metadata import read_metadata
 from ebsdarchive.archive.nodes import attributes_of, stored_bytes
 from ebsdarchive.errors import EbsdArchiveError, FormatError, GeometryError
@@ -46,10 +47,10 @@ def info(
     EbsdArchiveError
         ArchiveError if an archive, FormatError if a source is not what it should be.
     """
+    if is_archive(path):
+        require_no_choice(path, scan, geometry, index_pattern)
+        return _describe_archive(path)
     file = Path(path)
-    if is_archive(file):
-        require_no_choice(file, scan, geometry, index_pattern)
-        return _describe_archive(file)
     names = scan_names(file)
     chosen: list[str | int | None] = [scan] if scan is not None or len(names) == 1 else [*names]
     scans: list[dict[str, Any]] = []
@@ -101,7 +102,7 @@ def _known(values: dict[str, Any], *without: str) -> dict[str, Any]:
     return {k: v for k, v in values.items() if v is not None and k not in without}
 
 
-def _describe_archive(path: Path) -> dict[str, Any]:
+def _describe_archive(path: str | os.PathLike[str]) -> dict[str, Any]:
     archive = open_archive(path)
     grid = archive.grid
     sy, sx = archive.pattern_shape
@@ -113,7 +114,8 @@ def _describe_archive(path: Path) -> dict[str, Any]:
             "path": archive.path,
             "format_version": archive.format_version,
             "archive_id": archive.archive_id,
-            "file_bytes": os.path.getsize(archive.path),
+            "file_bytes": archive.file_bytes,
+            "layout": "cloud" if is_cloud(group.file) else "plain",
             "scan": {
                 "name": attributes_of(scan).get("name"),
                 "patterns": grid.size,

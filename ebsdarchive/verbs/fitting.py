@@ -20,6 +20,7 @@ from ebsdarchive.scan import Scan
 from ebsdarchive.verbs.borrowing import dictionary_of, field_of
 from ebsdarchive.verbs.deviating import within_deviation
 from ebsdarchive.verbs.progress import Progress, silent, stage
+from ebsdarchive.verbs.targets import require_local
 
 __all__ = ["ERROR_MAP", "FitSummary", "NeuralOptions", "fit"]
 
@@ -107,6 +108,7 @@ def fit(
         If the patterns cannot be fitted (NaN, for example).
     """
     options = options or NeuralOptions()
+    require_local(path)
     archive = open_archive(path)
     if "raw" not in archive.layers:
         raise MissingLayerError(

@@ -21,6 +21,7 @@ from ebsdarchive.archive.orientation_maps import (
 from ebsdarchive.errors import ArgumentError, OutputError
 from ebsdarchive.scan import Detector, Orientations, Phase
 from ebsdarchive.verbs.progress import Progress, silent, stage
+from ebsdarchive.verbs.targets import require_local
 
 __all__ = ["IndexSummary", "assumptions_of", "index", "with_centre"]
 
@@ -110,6 +111,7 @@ def index(
     )
     from ebsdarchive.analysis.phases import chosen_phases, parse_families
 
+    require_local(path)
     archive = open_archive(path)
     if not re.fullmatch(r"[\w-]+", name):
         raise ArgumentError(f"name: expected letters, digits, _ and -, found {name!r}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from ebsdarchive.archive.file import Archive, is_archive, open_archive
 from ebsdarchive.errors import ArgumentError
@@ -55,19 +54,18 @@ def open_either(
     scan, geometry
         Of a vendor's file; see `ebsdarchive.exchange.open_scan`. An archive has neither.
     """
-    file = Path(path)
-    if not is_archive(file):
+    if not is_archive(path):
         if layer is not None:
-            raise ArgumentError(f"{file}: expected an archive to name a layer of, found a scan")
-        return Opened(open_scan(file, scan=scan, geometry=geometry), None, None)
-    require_no_choice(file, scan, geometry)
-    archive = open_archive(file)
+            raise ArgumentError(f"{path}: expected an archive to name a layer of, found a scan")
+        return Opened(open_scan(path, scan=scan, geometry=geometry), None, None)
+    require_no_choice(path, scan, geometry)
+    archive = open_archive(path)
     name = layer or (default if default in archive.layers else archive.pattern_layers[0])
     assert name is not None
     return Opened(archive.scan(name), archive, name)
 
 
-def require_no_choice(path: Path, *choice: object) -> None:
+def require_no_choice(path: str | os.PathLike[str], *choice: object) -> None:
     """Raise ArgumentError if an archive is opened as if it were a file of several scans."""
     if any(value is not None for value in choice):
         raise ArgumentError(

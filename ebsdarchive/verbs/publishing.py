@@ -14,7 +14,8 @@ from ebsdarchive.archive import provenance
 from ebsdarchive.archive.check import check_structure
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.folder import copied_into, replacing_folder
-from ebsdarchive.errors import CorruptionError, OutputError
+from ebsdarchive.archive.remote import is_url
+from ebsdarchive.errors import ArgumentError, CorruptionError, OutputError
 from ebsdarchive.metadata.documents import changed, given_metadata
 from ebsdarchive.publication.bag import MANIFEST, strangers_in, write_bag_tags, write_manifest
 from ebsdarchive.publication.crate import CRATE_FILE, PackedFile, crate_document
@@ -106,6 +107,11 @@ def publish(
     OutputError
         If the folder exists or cannot be written.
     """
+    if is_url(path):
+        raise ArgumentError(
+            f"{path}: expected an archive on this machine to make a package of, found a URL; "
+            f"download it first"
+        )
     archive = open_archive(path)
     document = _changed_metadata(archive, metadata, settings)
     require_complete(document, without_doi, archive.path)

@@ -18,7 +18,7 @@ from ebsdarchive.archive.outlines import Outlines, write_outlines
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
 from ebsdarchive.exchange.outlines import outline_format, write_outline_file
 from ebsdarchive.verbs.progress import Progress, silent, stage
-from ebsdarchive.verbs.targets import require_free
+from ebsdarchive.verbs.targets import require_free, require_local
 
 __all__ = ["BOUNDARY_MAP", "GRADIENT_MAP", "GRAIN_MAP", "BoundariesSummary", "boundaries"]
 
@@ -112,6 +112,7 @@ def boundaries(
         If a map or file exists already, without `force`.
     """
     outputs = [output] if isinstance(output, str | os.PathLike) else list(output)
+    require_local(path)
     archive = open_archive(path)
     _require_sensible(resolution, correlation, min_size, smoothing)
     if "neural" not in archive.layers:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ebsdarchive.archive import migrate, provenance
+from ebsdarchive.archive.copying import copy_node
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.layers import copy_layer, layer_node
 from ebsdarchive.archive.making import adding_layers, copied_archive
@@ -14,7 +15,7 @@ from ebsdarchive.archive.metadata import copy_metadata
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
 from ebsdarchive.verbs.progress import Progress, silent, stage
-from ebsdarchive.verbs.targets import require_other_file
+from ebsdarchive.verbs.targets import require_local, require_other_file
 
 __all__ = ["extract", "merge", "upgrade"]
 
@@ -88,6 +89,7 @@ def merge(
     OutputError
         If a layer is in both with different content, without `force`.
     """
+    require_local(path)
     target, source = open_archive(path), open_archive(other)
     if target.raw_sha256 != source.raw_sha256:
         raise ArgumentError(
@@ -125,7 +127,7 @@ def merge(
             activity.generated["metadata"] = digest
         for identifier, node in source_file["archive/provenance"].items():
             if identifier not in file["archive/provenance"]:
-                source_file.copy(node, file["archive/provenance"], name=identifier)
+                copy_node(node, file["archive/provenance"], identifier)
         provenance.record(file["archive"], activity)
     return wanted
 

@@ -1,17 +1,19 @@
-"""Where verbs may write: never over what they read."""
+"""Where verbs may write: never over what they read, and to no server."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from ebsdarchive.archive.remote import require_local
 from ebsdarchive.errors import OutputError
 
-__all__ = ["require_free", "require_other_file"]
+__all__ = ["require_free", "require_local", "require_other_file"]
 
 
 def require_other_file(output: str | os.PathLike[str], *sources: str | os.PathLike[str]) -> None:
     """Raise OutputError if `output` is one of the files that are read, by whatever name."""
+    require_local(output)
     for source in sources:
         if Path(output).exists() and Path(source).exists() and os.path.samefile(source, output):
             raise OutputError(
