@@ -286,7 +286,9 @@ def test_the_tour_of_the_readme_runs(make_scan, make_archive, run_cli, tmp_path,
         assert code == 0, (arguments, err)
     assert Path("again.up2").read_bytes() == Path("scan.up2").read_bytes()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (python,) = re.findall(r"```python\n(.*?)```", readme.split("\n## ")[2], re.S)
+    (python,) = re.findall(
+        r"```python\n(.*?)```", readme.split("\n## A tour\n")[1].split("\n## ")[0], re.S
+    )
     lines = [line for line in python.splitlines() if "compress(" not in line]
     names: dict[str, object] = {}
     exec("\n".join(lines), names)
