@@ -462,9 +462,9 @@ def test_the_new_file_is_flushed_to_disk_before_it_takes_the_targets_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    real_flush, real_replace = store._flush, os.replace
+    real_flush, real_replace = store.flush, os.replace
     monkeypatch.setattr(
-        store, "_flush", lambda path: (calls.append(("flush", path)), real_flush(path))
+        store, "flush", lambda path: (calls.append(("flush", path)), real_flush(path))
     )
     monkeypatch.setattr(
         os, "replace", lambda a, b: (calls.append(("replace", a)), real_replace(a, b))
