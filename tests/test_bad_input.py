@@ -327,7 +327,7 @@ def _archive_once(make_scan: Any, make_archive: Any) -> Path:
 @pytest.mark.parametrize(
     ("code", "words", "arguments"),
     [
-        (2, "is not one of 'auto', 'archive'", ("compress", "{up2}", "--profile", "best")),
+        (2, "profile: expected one of auto, archive", ("compress", "{up2}", "--profile", "best")),
         (2, "at least one layer", ("compress", "{up2}", "--no-neural", "--drop-raw")),
         (2, "auto or a whole number from 1, found '0'", ("compress", "{up2}", "--rank", "0")),
         (2, "auto or a whole number from 1, found '1.5'", ("fit", "{a}", "--rank", "1.5")),

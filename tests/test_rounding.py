@@ -42,7 +42,7 @@ def test_sensitivities_are_squared_derivatives_of_the_patterns():
     weight = torch.from_numpy(how.scale**2)
     xy, draw = torch.from_numpy(how.xy.astype(np.float32)), torch.Generator()
     turn, mean = torch.eye(3), torch.zeros(3)
-    given = rounding._Problem(xy, how.targets, turn, mean, weight, how.omegas, draw)
+    given = rounding._Problem(xy, how.targets, turn, mean, weight, how.omegas, draw, None)
     inputs, squares = rounding._in_blocks(matrices, given, given.xy)
     for layer, row, column in ((0, 1, 0), (1, 3, 2), (2, 0, 4), (3, 2, 1)):
         expected = float((squares[layer][:, row] * inputs[layer][:, column] ** 2).mean())
@@ -55,6 +55,28 @@ def test_sensitivities_are_squared_derivatives_of_the_patterns():
         slope = (up - down) / (2 * change)
         found = float((slope.square() @ weight).mean())
         assert found == pytest.approx(expected, rel=0.02), layer
+
+
+def test_random_mixtures_of_many_outputs_have_their_sensitivities(monkeypatch):
+    network, how = problem(width=6, n=40)
+    matrices = [m.detach().clone() for m in network.layers]
+    turn, mean, weight = torch.eye(3), torch.zeros(3), torch.from_numpy(how.scale**2)
+    xy, draw = torch.from_numpy(how.xy.astype(np.float32)), torch.Generator().manual_seed(1)
+    monkeypatch.setattr(rounding, "PROBES", 2)
+    few = rounding._probes(3, draw)
+    assert few.shape == (2, 3)
+    assert rounding._probes(2, draw) is None
+    signs = torch.tensor([[1, 1, 1], [1, 1, -1], [1, -1, 1], [1, -1, -1]]) / 2.0  # all there are
+    exact, mixed = (
+        rounding._in_blocks(
+            matrices,
+            rounding._Problem(xy, how.targets, turn, mean, weight, how.omegas, draw, probes),
+            xy,
+        )[1]
+        for probes in (None, signs)
+    )
+    for one, other in zip(exact, mixed, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("step", [0.5, 4.0])
