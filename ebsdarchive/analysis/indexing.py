@@ -28,7 +28,7 @@ from ebsdarchive.analysis.phases import (
     orix_phase_of,
 )
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.scan import Detector, Patterns, Phase, Scan
+from ebsdarchive.scan import Detector, Phase, Scan, read_at
 
 __all__ = [
     "Agreement",
@@ -41,7 +41,6 @@ __all__ = [
     "index_points",
     "joined",
     "mean_pattern",
-    "read_points",
 ]
 
 BLOCK_BYTES = 16 << 20
@@ -213,7 +212,7 @@ def calibrated_pc(
     if points is None:
         points = np.unique(np.linspace(0, n - 1, min(n, CALIBRATION_POINTS)).round().astype(int))
     known = np.asarray(indexer.detector.pc_bruker, np.float64)
-    found = indexer.optimised_pc(read_points(scan.patterns, points))
+    found = indexer.optimised_pc(read_at(scan.patterns, points))
     return known + (found - np.atleast_2d(known).mean(axis=0))
 
 
@@ -235,7 +234,7 @@ def index_points(
     length = min(1024, max(1, BLOCK_BYTES // (4 * scan.patterns.shape[1] * scan.patterns.shape[2])))
     for start in range(0, len(points), length):
         block = points[start : start + length]
-        parts.append(indexer(read_points(scan.patterns, block), block))
+        parts.append(indexer(read_at(scan.patterns, block), block))
         if progress is not None:
             progress(start + len(block), len(points))
     return joined(parts)
@@ -249,12 +248,6 @@ def joined(parts: Sequence[Indexed]) -> Indexed:
     return dataclasses.replace(parts[0], **arrays)
 
 
-def read_points(patterns: Patterns, points: npt.NDArray[np.int64]) -> npt.NDArray:
-    """(m, sy, sx) patterns of the points (m,); neighbours are read together."""
-    runs = np.split(points, np.flatnonzero(np.diff(points) != 1) + 1)
-    return np.concatenate([patterns.read(int(run[0]), int(run[-1]) + 1) for run in runs])
-
-
 def mean_pattern(scan: Scan, points: npt.NDArray[np.int64] | None = None) -> npt.NDArray:
     """(sy, sx) the scan's static background, or the mean of its patterns (of `points` of them)."""
     if scan.static_background is not None:
@@ -264,7 +257,7 @@ def mean_pattern(scan: Scan, points: npt.NDArray[np.int64] | None = None) -> npt
         points = np.unique(np.linspace(0, n - 1, min(n, 1024)).round().astype(np.int64))
     total = np.zeros(scan.patterns.shape[1:])
     for start in range(0, len(points), 64):
-        total += read_points(scan.patterns, points[start : start + 64]).sum(axis=0, dtype=float)
+        total += read_at(scan.patterns, points[start : start + 64]).sum(axis=0, dtype=float)
     return total / len(points)
 
 

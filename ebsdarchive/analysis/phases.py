@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 Families = tuple[tuple[int, int, int], ...]
+Operations = list[tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]]  # rotations, translations
 
 FACE_CENTRED: Families = ((0, 0, 2), (1, 1, 1), (0, 2, 2), (1, 1, 3))
 BODY_CENTRED: Families = ((1, 1, 0), (2, 0, 0), (2, 1, 1))
@@ -172,7 +173,8 @@ def _widest(phase: Phase) -> Families:
     """The allowed families of the largest spacings, one of each set of parallel planes."""
     side = np.arange(-_LARGEST_INDEX, _LARGEST_INDEX + 1)
     hkl = np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
-    hkl = hkl[_reflecting(phase, hkl)]
+    operations = _operations(phase)
+    hkl = hkl[_reflecting(operations, hkl)]
     spacing = _spacings(phase, hkl).round(9)
     chosen: list[tuple[int, int, int]] = []
     met: set[tuple[int, int, int]] = set()
@@ -182,7 +184,7 @@ def _widest(phase: Phase) -> Families:
         divisor = int(np.gcd.reduce(hkl[place]))
         if (h // divisor, k // divisor, l // divisor) in met:
             continue
-        family = _alike(phase, hkl[place] // divisor)
+        family = _alike(operations, hkl[place] // divisor)
         met |= family
         chosen.append((h, k, l))
         planes += len(family) // 2
@@ -191,9 +193,9 @@ def _widest(phase: Phase) -> Families:
     return tuple(chosen)
 
 
-def _alike(phase: Phase, hkl: npt.NDArray) -> set[tuple[int, int, int]]:
+def _alike(operations: Operations, hkl: npt.NDArray) -> set[tuple[int, int, int]]:
     """The indices that the Laue group makes of those of one plane."""
-    turned = np.concatenate([hkl @ rotation for rotation, _ in _operations(phase)])
+    turned = np.concatenate([hkl @ rotation for rotation, _ in operations])
     turned = turned.reshape(-1, 3)
     return {(h, k, l) for h, k, l in np.concatenate([turned, -turned]).tolist()}  # noqa: E741
 
@@ -208,7 +210,7 @@ def _spacings(phase: Phase, hkl: npt.NDArray) -> npt.NDArray[np.float64]:
     return np.einsum("ni,ij,nj->n", hkl, metric, hkl) ** -0.5
 
 
-def _operations(phase: Phase) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]]:
+def _operations(phase: Phase) -> Operations:
     """Rotations and translations of the space group on the axes of the phase's lattice.
 
     Rhombohedral groups have theirs on hexagonal axes; on rhombohedral ones they are the turns about
@@ -227,14 +229,14 @@ def _operations(phase: Phase) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np
     return [(np.rint(each.R).astype(np.intp), each.t) for each in group.symop_list]
 
 
-def _reflecting(phase: Phase, hkl: npt.NDArray) -> npt.NDArray[np.bool_]:
-    """(n,) False where the space group extinguishes (n, 3) indices, and for 000.
+def _reflecting(operations: Operations, hkl: npt.NDArray) -> npt.NDArray[np.bool_]:
+    """(n,) False where a space group extinguishes (n, 3) indices, and for 000.
 
     A reflection is extinct if an operation (R, t) of the group keeps it, h R = h, and turns its
     phase, h t not being whole (International Tables A, 1.6.3).
     """
     found: npt.NDArray[np.bool_] = np.any(hkl, axis=1)
-    for rotation, translation in _operations(phase):
+    for rotation, translation in operations:
         kept = (hkl @ rotation == hkl).all(axis=1)
         turn = hkl @ translation
         found &= ~kept | (np.abs(turn - np.rint(turn)) < 1e-3)

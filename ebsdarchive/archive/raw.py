@@ -29,7 +29,7 @@ from ebsdarchive.codecs.lossless import (
 from ebsdarchive.codecs.pool import cores, ordered_map
 from ebsdarchive.errors import ArchiveError, CorruptionError
 from ebsdarchive.geometry import Grid
-from ebsdarchive.scan import PATTERN_DTYPES, Patterns
+from ebsdarchive.scan import PATTERN_DTYPES, Patterns, read_at
 
 __all__ = ["RawPatterns", "RawSummary", "check_blocks", "write_raw"]
 
@@ -157,7 +157,7 @@ def _sample(patterns: Patterns) -> npt.NDArray:
     """(≤ 64, sy, sx) patterns spread over the scan."""
     n = patterns.shape[0]
     indices = np.unique(np.linspace(0, n - 1, min(n, SAMPLE_PATTERNS)).round().astype(int))
-    return np.concatenate([patterns.read(i, i + 1) for i in indices])
+    return read_at(patterns, indices)
 
 
 def _levels_of_scan(patterns: Patterns, grid: Grid) -> npt.NDArray | None:

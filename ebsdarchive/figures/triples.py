@@ -12,6 +12,7 @@ from ebsdarchive.archive.file import Archive
 from ebsdarchive.errors import MissingLayerError
 from ebsdarchive.figures.kinds import PlotOptions
 from ebsdarchive.figures.page import MARGIN, PAGE_MM, Page, add_colour_bar
+from ebsdarchive.scan import read_at
 
 __all__ = ["draw_patterns"]
 
@@ -45,8 +46,7 @@ def draw_patterns(archive: Archive, options: PlotOptions, progress: Callable[...
     points = grid.indices_of(wanted)
     decoded_layer = archive.patterns(name)
     measured, decoded = (
-        np.concatenate([layer.read(int(i), int(i) + 1) for i in points]).astype(np.float64)
-        for layer in (scan.patterns, decoded_layer)
+        read_at(layer, points).astype(np.float64) for layer in (scan.patterns, decoded_layer)
     )
     background = mean_pattern(scan)
     lit = _lit(archive, background)

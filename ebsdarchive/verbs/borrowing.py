@@ -15,7 +15,6 @@ from ebsdarchive.scan import Scan
 __all__ = ["dictionary_of", "field_of"]
 
 SIMULATED = 1024  # patterns of random orientations that a simulated basis spans
-MEAN_OF = 64  # patterns, where the source has no background
 
 
 def field_of(path: str) -> Any:
@@ -59,6 +58,7 @@ def dictionary_of(text: str, scan: Scan, seed: int) -> Any:
 def _simulated(name: str, scan: Scan, seed: int) -> npt.NDArray[np.float32]:
     """(c, sy, sx): bands of random orientations on the scan's own background, and slow changes of
     that background."""
+    from ebsdarchive.analysis.indexing import mean_pattern
     from ebsdarchive.simulation import read_master_pattern, simulate_patterns
     from ebsdarchive.simulation.rotations import uniform_quaternions
 
@@ -81,12 +81,4 @@ def _simulated(name: str, scan: Scan, seed: int) -> npt.NDArray[np.float32]:
     ny, nx = detector.shape
     v, u = np.mgrid[-1 : 1 : ny * 1j, -1 : 1 : nx * 1j].astype(np.float32)
     slow = np.stack([u**i * v**j for i in range(4) for j in range(4 - i)])
-    return (np.concatenate([slow, bands]) * _background(scan)).astype(np.float32)
-
-
-def _background(scan: Scan) -> npt.NDArray[np.float32]:
-    if scan.static_background is not None:
-        return np.asarray(scan.static_background, np.float32)
-    n = scan.grid.size
-    some = np.unique(np.linspace(0, n - 1, min(n, MEAN_OF)).astype(int))
-    return np.mean([scan.patterns.read(i, i + 1)[0] for i in some], axis=0, dtype=np.float32)
+    return (np.concatenate([slow, bands]) * mean_pattern(scan)).astype(np.float32)

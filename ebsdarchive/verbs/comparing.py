@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ebsdarchive.archive.store import replacing
 from ebsdarchive.errors import ArgumentError, GeometryError
 from ebsdarchive.geometry import Grid
-from ebsdarchive.scan import Detector, Phase
+from ebsdarchive.scan import Detector, Phase, read_at
 from ebsdarchive.verbs.indexing import with_centre
 from ebsdarchive.verbs.opening import Opened, open_either
 from ebsdarchive.verbs.progress import Progress, silent, stage
@@ -233,7 +233,6 @@ def _compare_patterns(
     progress: Progress,
 ) -> dict[str, Any]:
     """Compare pixel by pixel; adds values per point, and returns the figures."""
-    from ebsdarchive.analysis.indexing import read_points
     from ebsdarchive.analysis.similarity import compare_patterns
 
     a, b = first.scan.patterns, second.scan.patterns
@@ -242,16 +241,14 @@ def _compare_patterns(
     if low_high is None:
         ends = []
         for start in range(0, len(chosen), BLOCK):
-            inside = read_points(a, chosen[start : start + BLOCK])[:, mask]
+            inside = read_at(a, chosen[start : start + BLOCK])[:, mask]
             ends.append((float(inside.min()), float(inside.max())))
         low_high = min(low for low, _ in ends), max(high for _, high in ends)
     full_range = (low_high[1] - low_high[0]) or 1.0
     parts = []
     for start in range(0, len(chosen), BLOCK):
         block = chosen[start : start + BLOCK]
-        parts.append(
-            compare_patterns(read_points(a, block), read_points(b, block), full_range, mask)
-        )
+        parts.append(compare_patterns(read_at(a, block), read_at(b, block), full_range, mask))
         progress("comparing", start + len(block), len(chosen))
     for name in ("mae_counts", "psnr_db", "ssim", "uqi"):
         values[name] = np.concatenate([getattr(part, name) for part in parts])

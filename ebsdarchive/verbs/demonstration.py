@@ -14,7 +14,7 @@ import numpy.typing as npt
 import ebsdarchive
 from ebsdarchive.analysis.indexing import Indexed, compare_orientations, hough_index, index_file
 from ebsdarchive.errors import CorruptionError
-from ebsdarchive.scan import Scan
+from ebsdarchive.scan import Scan, read_at
 from ebsdarchive.verbs.fitting import NeuralOptions
 from ebsdarchive.verbs.progress import Progress, silent
 
@@ -153,7 +153,7 @@ class _Indexer:
 
 def _index_source(source: Path, points: npt.NDArray[np.int64]) -> Indexed:
     scan = ebsdarchive.open_scan(source)
-    measured = np.concatenate([scan.patterns.read(i, i + 1) for i in points])
+    measured = read_at(scan.patterns, points)
     return hough_index(measured, scan, static_background=_background(scan))
 
 
@@ -178,9 +178,9 @@ def _write_triples(path: Path, archive: Any, scan: Any) -> None:
 
     along = np.linspace(0, 1, 6)[1:-1, None] * scan.grid.extent
     points = scan.grid.indices_of(along)
-    measured = np.concatenate([scan.patterns.read(i, i + 1) for i in points]).astype(np.float32)
+    measured = read_at(scan.patterns, points).astype(np.float32)
     field = archive.patterns("neural")
-    decoded = np.concatenate([field.read(i, i + 1) for i in points])
+    decoded = read_at(field, points)
     background = scan.static_background
     rows: list[npt.NDArray[np.uint8]] = [
         to_grey(measured, background),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.scan import Scan
+from ebsdarchive.scan import Scan, read_at
 from ebsdarchive.verbs.progress import Progress
 
 __all__ = ["within_deviation"]
@@ -31,7 +31,7 @@ def within_deviation(
     n = scan.grid.size
     points = np.unique(np.linspace(0, n - 1, min(n, INDEXED_POINTS)).round().astype(np.int64))
     progress("indexing", 0, 1)
-    measured = np.concatenate([scan.patterns.read(int(i), int(i) + 1) for i in points])
+    measured = read_at(scan.patterns, points)
     background = scan.static_background
     if background is None:
         background = measured.mean(axis=0)

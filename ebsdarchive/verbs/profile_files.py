@@ -25,7 +25,8 @@ from ebsdarchive.verbs.sampling import Interpolated, scan_at
 
 __all__ = ["require_ending", "summary_of", "write_profile"]
 
-TABLES, PATTERNS, PICTURES = (".csv",), (".h5", ".nc", ".npz"), (".png", ".pdf", ".svg")
+TABLES, PICTURES = (".csv",), (".png", ".pdf", ".svg")
+PATTERNS = {".h5": "kikuchipy-h5", ".nc": "netcdf", ".npz": "npz"}
 
 
 def summary_of(found: PathProfile) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def _write_patterns(
         origin={**origin_of(archive, found.layer), "profile": summary_of(found)},
         columns=found.columns(),
         force=force,
-        formats=("kikuchipy-h5", "netcdf", "npz"),
+        formats=tuple(PATTERNS.values()),
         progress=stage(progress, "writing"),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from ebsdarchive.archive.check import check_structure
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.folder import copied_into, replacing_folder
 from ebsdarchive.archive.remote import is_url
+from ebsdarchive.archive.store import file_sha256
 from ebsdarchive.errors import ArgumentError, CorruptionError, OutputError
 from ebsdarchive.metadata.documents import changed, given_metadata
 from ebsdarchive.publication.bag import MANIFEST, strangers_in, write_bag_tags, write_manifest
@@ -145,7 +145,7 @@ def publish(
         lacking = _write_documents(payload, record, MANIFEST if not bag else f"../{MANIFEST}")
         below = {item.relative_to(folder).as_posix(): item for item in _files(payload)}
         digests = {
-            key: sha256 if item.name == name else _sha256(item) for key, item in below.items()
+            key: sha256 if item.name == name else file_sha256(item) for key, item in below.items()
         }
         files = {key: item.stat().st_size for key, item in below.items()}
         if bag:
@@ -221,16 +221,12 @@ def _draw_preview(archive: Path, picture: Path) -> None:
 def _packed(file: Path) -> PackedFile:
     media = {".json": "application/json", ".md": "text/markdown", ".png": "image/png"}
     size = file.stat().st_size
-    return PackedFile(file.name, _ABOUT[file.name], media[file.suffix], size, _sha256(file))
+    return PackedFile(file.name, _ABOUT[file.name], media[file.suffix], size, file_sha256(file))
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
     text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _files(folder: Path) -> list[Path]:
