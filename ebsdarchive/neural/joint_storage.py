@@ -6,17 +6,16 @@ checksums are those of every node.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import h5py
 import numpy as np
 
-from ebsdarchive.archive.nodes import attributes_of, new_node, read_array, require_kind
+from ebsdarchive.archive.nodes import attributes_of, read_array, require_kind
 from ebsdarchive.errors import CorruptionError
 from ebsdarchive.neural.coded import decode_mask, encode_mask
 from ebsdarchive.neural.joint_field import JointTensors
-from ebsdarchive.neural.layer import Residual, error_attributes, write_residual
+from ebsdarchive.neural.layer import Residual, write_layer
 from ebsdarchive.neural.refine import FieldErrors
 
 __all__ = ["read_joint_tensors", "write_joint_field"]
@@ -36,34 +35,18 @@ def write_joint_field(
     config: dict[str, Any],
     residual: Residual | None = None,
 ) -> str:
-    """Write a joint field as the layer ``neural``; returns its digest.
-
-    Parameters
-    ----------
-    errors
-        Measured with these very weights.
-    raw_sha256
-        Digest of the raw patterns that the field stands for.
-    config
-        Parameters and record of the fit, as plain JSON values.
-    residual
-        What to store of what the field misses, if anything.
-    """
-    attributes = {
-        "raw_sha256": raw_sha256,
-        "config": json.dumps(config, sort_keys=True),
-        **{name: getattr(tensors, name) for name in _FIGURES},
-        **error_attributes(errors),
-    }
+    """Write a joint field as the layer ``neural``; returns its digest. See `write_layer`."""
+    attributes = {name: getattr(tensors, name) for name in _FIGURES}
     datasets = {
         "frequencies": tensors.frequencies,
         **tensors.arrays(),
         "mean_pattern": tensors.mean_pattern,
         "mask": np.frombuffer(encode_mask(tensors.mask), np.uint8),
     }
-    with new_node(archive, "neural", "joint-neural", attributes, datasets) as node:
-        write_residual(node, residual)
-    return str(node.attrs["sha256"])
+    return write_layer(
+        archive, "joint-neural", attributes, datasets, errors,
+        raw_sha256=raw_sha256, config=config, residual=residual,
+    )  # fmt: skip
 
 
 def read_joint_tensors(node: h5py.Group, scan: dict[str, Any]) -> JointTensors:

@@ -6,7 +6,6 @@ handed to `joint_storage`.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import h5py
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.file import archive_group, readable
-from ebsdarchive.archive.nodes import attribute, attributes_of, new_node, read_array, require_kind
+from ebsdarchive.archive.nodes import attribute, attributes_of, read_array, require_kind
 from ebsdarchive.archive.raw import RawPatterns
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.errors import ArgumentError, CorruptionError
@@ -23,7 +22,7 @@ from ebsdarchive.neural.coded import CodedField, decode_field
 from ebsdarchive.neural.field import ContinuousField, Field, FieldPatterns, FieldTensors
 from ebsdarchive.neural.joint_field import JointField
 from ebsdarchive.neural.joint_storage import read_joint_tensors
-from ebsdarchive.neural.layer import Residual, error_attributes, write_residual
+from ebsdarchive.neural.layer import Residual, write_layer
 from ebsdarchive.neural.refine import FieldErrors
 from ebsdarchive.neural.residual import BoundedPatterns
 from ebsdarchive.scan import Patterns
@@ -41,35 +40,21 @@ def write_field(
     config: dict[str, Any],
     residual: Residual | None = None,
 ) -> str:
-    """Write the layer ``neural``; returns its digest.
-
-    Parameters
-    ----------
-    errors
-        Measured with what these very bytes decode to.
-    raw_sha256
-        Digest of the raw patterns that the field stands for.
-    config
-        Parameters and record of the fit, as plain JSON values.
-    residual
-        What to store of what the field misses, if anything.
-    """
+    """Write a coded field as the layer ``neural``; returns its digest. See `write_layer`."""
     attributes = {
-        "raw_sha256": raw_sha256,
         "rank": rank,
-        "config": json.dumps(config, sort_keys=True),
         "omega_first": coded.omega_first,
         "omega_hidden": coded.omega_hidden,
         "outside_counts": coded.outside_counts,
-        **error_attributes(errors),
     }
     datasets = {
         name: np.frombuffer(getattr(coded, name), np.uint8)
         for name in ("network", "images", "mask")
     }
-    with new_node(archive, "neural", "coded-neural", attributes, datasets) as node:
-        write_residual(node, residual)
-    return str(node.attrs["sha256"])
+    return write_layer(
+        archive, "coded-neural", attributes, datasets, errors,
+        raw_sha256=raw_sha256, config=config, residual=residual,
+    )  # fmt: skip
 
 
 def read_field(path: str, node_name: str = "/archive/neural") -> ContinuousField:
