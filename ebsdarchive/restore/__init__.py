@@ -1,0 +1,1 @@
+"""Restorers: from noisy patterns to estimates of what a longer exposure would have shown."""
