@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ebsdarchive.errors import ArgumentError, VersionError
 from ebsdarchive.restore.checkpoint import Checkpoint
+from ebsdarchive.restore.corrections import Step
+from ebsdarchive.restore.pipeline import Pipeline
 from ebsdarchive.restore.restorer import Restorer
 
-__all__ = ["METHODS", "Method", "Option", "method_of", "restorer_of"]
+__all__ = [
+    "DEFAULT_METHOD",
+    "METHODS",
+    "STEPS",
+    "Method",
+    "Option",
+    "method_of",
+    "options_of",
+    "pipeline_of",
+    "restorer_of",
+]
+
+DEFAULT_METHOD = "nlpar"
+_KEYWORDS = {"lambda": "lam"}  # a word of Python's own
 
 
 @dataclass(frozen=True)
@@ -57,9 +72,45 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    "nlpar": Method(
+        "ebsdarchive.restore.nlpar:Nlpar",
+        "mean of similar patterns around (PyEBSDIndex)",
+        options={
+            "search-radius": Option(int, 1, 50, "half the window in points"),
+            "lambda": Option(float, 1e-3, 10, "how unlike patterns may be"),
+        },
+    ),
+    "neighbour": Method(
+        "ebsdarchive.restore.averaging:NeighbourAverage",
+        "mean with the patterns around, whatever they show",
+        options={"window": Option(int, 3, 99, "points across the window, odd")},
+    ),
+    "klt": Method(
+        "ebsdarchive.restore.components:PrincipalComponents",
+        "what the scan's leading principal components hold",
+        options={"rank": Option(int, 1, 512, "number of components")},
+    ),
     "field": Method(
         "ebsdarchive.restore.neural_estimate:FieldEstimate",
         "the neural layer's own estimate at the measured points",
+    ),
+}
+
+STEPS: dict[str, Method] = {
+    "static": Method(
+        "ebsdarchive.restore.corrections:StaticStep", "division by the static background"
+    ),
+    "dynamic": Method(
+        "ebsdarchive.restore.corrections:DynamicStep",
+        "division by the static background, less the pattern's own blur",
+    ),
+    "clahe": Method(
+        "ebsdarchive.restore.corrections:ContrastStep",
+        "contrast limited adaptive histogram equalisation (scikit-image)",
+        options={
+            "kernel": Option(int, 2, 512, "size of the regions in pixels"),
+            "clip": Option(float, 0, 1, "limit of the contrast"),
+        },
     ),
 }
 
@@ -129,6 +180,52 @@ def restorer_of(
     return made
 
 
+def pipeline_of(
+    restorer: Restorer, before: Sequence[str] = (), after: Sequence[str] = ()
+) -> Restorer:
+    """The restorer with corrections before and after it, such as "static" and "clahe:kernel=15".
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such correction, or an option is not one of it.
+    """
+    if not before and not after:
+        return restorer
+    return Pipeline(restorer, _steps(before), _steps(after))
+
+
+def _steps(texts: Sequence[str]) -> tuple[Step, ...]:
+    made = []
+    for text in texts:
+        name, options = options_of(text)
+        if name not in STEPS:
+            raise ArgumentError(f"step: expected one of {', '.join(STEPS)}, found {name!r}")
+        made.append(STEPS[name].load()(**_checked_options(name, STEPS[name], options)))
+    return tuple(made)
+
+
+def options_of(text: str) -> tuple[str, dict[str, float]]:
+    """A name and its options, written NAME or NAME:OPTION=NUMBER,OPTION=NUMBER.
+
+    Raises
+    ------
+    ArgumentError
+        If it is written otherwise.
+    """
+    name, _, listed = text.partition(":")
+    options: dict[str, float] = {}
+    for part in listed.split(",") if listed else ():
+        key, _, value = part.partition("=")
+        try:
+            options[key] = float(value)
+        except ValueError as error:
+            raise ArgumentError(
+                f"{name}: expected options as NAME=NUMBER,NAME=NUMBER, found {listed!r}"
+            ) from error
+    return name, options
+
+
 def _require_of(name: str, method: Method, device: str, steps: int | None, samples: int) -> None:
     """Raise ArgumentError if a parameter is out of range, or would be ignored."""
     for what, value, lowest in (("steps", steps, 1), ("samples", samples, 1)):
@@ -153,11 +250,11 @@ def _checked_options(
         if option is None:
             known = ", ".join(method.options) or "none"
             raise ArgumentError(f"{name}: expected one of the options {known}, found {key!r}")
-        if not option.lowest <= value <= option.highest or option.kind(value) != value:
+        if not option.lowest <= value <= option.highest or (option.kind is int and value % 1):
             kind = "a whole number" if option.kind is int else "a number"
             raise ArgumentError(
                 f"{name}: {key}: expected {kind} from {option.lowest:g} to {option.highest:g}, "
                 f"found {value:g}"
             )
-        found[key.replace("-", "_")] = option.kind(value)
+        found[_KEYWORDS.get(key, key.replace("-", "_"))] = option.kind(value)
     return found

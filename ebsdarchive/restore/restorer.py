@@ -122,6 +122,8 @@ class WholeScan:
     ----------
     patterns
         As the method will be given them; read on demand.
+    static_background
+        (sy, sx) counts, where it came with the scan.
     seed
         Of a sample of them.
     """
@@ -130,6 +132,7 @@ class WholeScan:
     grid: Grid
     mask: npt.NDArray[np.bool_]
     field: Field | None = None
+    static_background: npt.NDArray | None = None
     seed: int = 0
 
 
