@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ebsdarchive.errors import ArgumentError, VersionError
-from ebsdarchive.restore import registry
-from ebsdarchive.restore.checkpoint import Checkpoint
-from ebsdarchive.restore.registry import METHODS, Method, restorer_of
+from ebsdarchive.restorers import registry
+from ebsdarchive.restorers.checkpoint import Checkpoint
+from ebsdarchive.restorers.registry import METHODS, Method, restorer_of
 
 # ---------------------------------------------------------------- the table of methods
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ebsdarchive.errors import ArgumentError, VersionError
-from ebsdarchive.restore.checkpoint import Checkpoint
-from ebsdarchive.restore.corrections import Step
-from ebsdarchive.restore.pipeline import Pipeline
-from ebsdarchive.restore.restorer import Restorer
+from ebsdarchive.restorers.checkpoint import Checkpoint
+from ebsdarchive.restorers.corrections import Step
+from ebsdarchive.restorers.pipeline import Pipeline
+from ebsdarchive.restorers.restorer import Restorer
 
 __all__ = [
     "DEFAULT_METHOD",
@@ -73,7 +73,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "nlpar": Method(
-        "ebsdarchive.restore.nlpar:Nlpar",
+        "ebsdarchive.restorers.nlpar:Nlpar",
         "mean of similar patterns around (PyEBSDIndex)",
         options={
             "search-radius": Option(int, 1, 50, "half the window in points"),
@@ -81,31 +81,31 @@ METHODS: dict[str, Method] = {
         },
     ),
     "neighbour": Method(
-        "ebsdarchive.restore.averaging:NeighbourAverage",
+        "ebsdarchive.restorers.averaging:NeighbourAverage",
         "mean with the patterns around, whatever they show",
         options={"window": Option(int, 3, 99, "points across the window, odd")},
     ),
     "klt": Method(
-        "ebsdarchive.restore.components:PrincipalComponents",
+        "ebsdarchive.restorers.components:PrincipalComponents",
         "what the scan's leading principal components hold",
         options={"rank": Option(int, 1, 512, "number of components")},
     ),
     "field": Method(
-        "ebsdarchive.restore.neural_estimate:FieldEstimate",
+        "ebsdarchive.restorers.neural_estimate:FieldEstimate",
         "the neural layer's own estimate at the measured points",
     ),
 }
 
 STEPS: dict[str, Method] = {
     "static": Method(
-        "ebsdarchive.restore.corrections:StaticStep", "division by the static background"
+        "ebsdarchive.restorers.corrections:StaticStep", "division by the static background"
     ),
     "dynamic": Method(
-        "ebsdarchive.restore.corrections:DynamicStep",
+        "ebsdarchive.restorers.corrections:DynamicStep",
         "division by the static background, less the pattern's own blur",
     ),
     "clahe": Method(
-        "ebsdarchive.restore.corrections:ContrastStep",
+        "ebsdarchive.restorers.corrections:ContrastStep",
         "contrast limited adaptive histogram equalisation (scikit-image)",
         options={
             "kernel": Option(int, 2, 512, "size of the regions in pixels"),

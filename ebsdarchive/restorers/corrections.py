@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.analysis.background import Correction
-from ebsdarchive.restore.measured import sample_of
-from ebsdarchive.restore.restorer import WholeScan
+from ebsdarchive.restorers.measured import sample_of
+from ebsdarchive.restorers.restorer import WholeScan
 
 __all__ = ["ContrastStep", "DynamicStep", "StaticStep", "Step"]
 

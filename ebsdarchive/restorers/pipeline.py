@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.restore.corrections import Step
-from ebsdarchive.restore.restorer import (
+from ebsdarchive.restorers.corrections import Step
+from ebsdarchive.restorers.restorer import (
     Estimate,
     Field,
     Progress,
