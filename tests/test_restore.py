@@ -70,5 +70,5 @@ def test_a_parameter_that_a_method_would_ignore_is_refused(learned):
         restorer_of("field", device="cuda")
     with pytest.raises(ArgumentError, match="expected one of the options none, found 'window'"):
         restorer_of("field", options={"window": 3})
-    with pytest.raises(ArgumentError, match="method: expected one of field"):
+    with pytest.raises(ArgumentError, match="method: expected one of nlpar, neighbour"):
         restorer_of("wishful")

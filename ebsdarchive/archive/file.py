@@ -148,6 +148,11 @@ class Archive:
             require_kind(node, "map")
             return read_array(node["data"])
 
+    def uncertainty(self, layer: str) -> Patterns:
+        """The uncertainty of each pixel of a restored layer, in counts, where it is kept."""
+        with self.group() as archive:
+            return layers.read_uncertainty(archive, layer)
+
     def metadata(self) -> dict[str, Any]:
         """What people say about the scan, in the vocabulary of metadata; empty if nothing."""
         with self.group() as archive:

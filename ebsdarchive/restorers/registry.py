@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ebsdarchive.errors import ArgumentError, VersionError
@@ -23,6 +24,7 @@ __all__ = [
     "options_of",
     "pipeline_of",
     "restorer_of",
+    "shipped_model",
 ]
 
 DEFAULT_METHOD = "nlpar"
@@ -120,6 +122,12 @@ def method_of(name: str) -> Method:
     if name not in METHODS:
         raise ArgumentError(f"method: expected one of {', '.join(METHODS)}, found {name!r}")
     return METHODS[name]
+
+
+def shipped_model(name: str) -> Path | None:
+    """The checkpoint of a method that comes with this package, if one does."""
+    path = Path(__file__).parents[1] / "data" / "models" / f"{name}.safetensors"
+    return path if path.is_file() else None
 
 
 def restorer_of(
