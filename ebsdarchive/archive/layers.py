@@ -36,6 +36,7 @@ __all__ = [
     "layer_names",
     "layer_node",
     "model_attributes",
+    "own_background",
     "pattern_layer_names",
     "pattern_reader",
     "read_contents",
@@ -268,6 +269,7 @@ def write_restored(
     raw_sha256: str,
     version: str | None = None,
     model_sha256: str | None = None,
+    static_background: npt.NDArray | None = None,
     uncertainty: Patterns | None = None,
     profile: str = "auto",
     progress: Callable[[float, float], None] | None = None,
@@ -280,6 +282,8 @@ def write_restored(
         Of the method.
     model_sha256
         Of the model that was used, if one was.
+    static_background
+        (sy, sx) of these patterns, where it is no longer that of the scan.
     uncertainty
         Standard deviation of each pixel, in counts.
     """
@@ -291,7 +295,8 @@ def write_restored(
         "raw_sha256": raw_sha256,
         "model_sha256": model_sha256,
     }
-    with new_node(container(archive, "restored"), name, "restored", attributes) as node:
+    datasets = {"static_background": static_background}
+    with new_node(container(archive, "restored"), name, "restored", attributes, datasets) as node:
         summary = write_raw(node, "patterns", patterns, grid, profile, progress)
         if uncertainty is not None:
             write_raw(node, "uncertainty", uncertainty, grid, profile, progress)
@@ -301,6 +306,12 @@ def write_restored(
 def read_restored(path: str, node: str) -> Patterns:
     """The patterns of a restored layer."""
     return RawPatterns(path, f"{node}/patterns")
+
+
+def own_background(archive: h5py.Group, name: str) -> npt.NDArray | None:
+    """(sy, sx) the static background of a layer that does not have the scan's; else None."""
+    node = layer_node(archive, name)
+    return read_array(node["static_background"]) if "static_background" in node else None
 
 
 def read_uncertainty(archive: h5py.Group, name: str) -> Patterns:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from ebsdarchive.archive import provenance
 from ebsdarchive.archive.file import Archive
@@ -20,6 +21,7 @@ from ebsdarchive.errors import ArgumentError, OutputError
 from ebsdarchive.exchange.writers import Written, write_patterns
 from ebsdarchive.exchange.writing.beside import files_beside, require_free_beside
 from ebsdarchive.exchange.writing.registry import choose_format
+from ebsdarchive.restorers.pipeline import Pipeline
 from ebsdarchive.restorers.restorer import Restorer
 from ebsdarchive.restorers.results import Results
 from ebsdarchive.restorers.stored_models import require_name
@@ -55,6 +57,11 @@ class Made:
     def model_sha256(self) -> str | None:
         """Digest of the model."""
         return None if self.model is None else self.model.checkpoint.sha256
+
+    @property
+    def static_background(self) -> npt.NDArray | None:
+        """That of the estimates, where it is no longer the scan's."""
+        return self.restorer.static_background if isinstance(self.restorer, Pipeline) else None
 
     @property
     def kept(self) -> dict[str, Any]:
@@ -174,6 +181,7 @@ class LayerTarget:
                 config=made.config,
                 raw_sha256=archive.raw_sha256,
                 model_sha256=made.model_sha256,
+                static_background=made.static_background,
                 uncertainty=results.uncertainty if self.uncertainty else None,
                 progress=stage(progress, "writing layer"),
             )
@@ -264,6 +272,8 @@ class FileTarget:
     def write(self, made: Made, progress: Progress) -> tuple[Written | None, int | None]:
         scan = self.source.scan
         measured = scan.patterns.dtype.name
+        background = made.static_background
+        background = scan.static_background if background is None else background
         progress("digest of source", 0, 1)
         origin = self.source.origin() | {
             "estimate": "estimate",
@@ -275,7 +285,7 @@ class FileTarget:
             **made.kept,
         }
         written = write_patterns(
-            replace(scan, patterns=made.results.patterns),
+            replace(scan, patterns=made.results.patterns, static_background=background),
             self.path,
             positions=scan.grid.positions(),
             measured_dtype=measured,
