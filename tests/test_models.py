@@ -171,6 +171,26 @@ def test_a_model_goes_into_an_archive_is_listed_and_comes_out_the_same(
     assert [said["prov:label"] for said in activity.values()] == ["models add"]
 
 
+def test_the_digest_of_a_model_is_what_the_schema_says(archive_path, checkpoint, checkpoint_file):
+    import hashlib
+
+    import h5py
+
+    ebsdarchive.add_model(archive_path, checkpoint_file, name="net")
+    with h5py.File(archive_path) as file:
+        node = file["archive/models/net"]
+        said = {
+            "config": json.loads(node.attrs["config"]),
+            "method": node.attrs["architecture"],
+            "version": node.attrs["version"],
+        }
+        text = json.dumps(said, sort_keys=True).encode()
+        for name in sorted(node["tensors"]):
+            values = node["tensors"][name][()]
+            text += f"{name} {values.dtype.str} {values.shape}".encode() + values.tobytes()
+        assert hashlib.sha256(text).hexdigest() == node.attrs["model_sha256"] == checkpoint.sha256
+
+
 def test_models_are_not_replaced_or_taken_for_granted(
     archive_path, checkpoint_file, tmp_path, run_cli
 ):
