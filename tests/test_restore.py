@@ -525,6 +525,7 @@ def test_what_makes_no_sense_is_refused_before_the_work(archive, make_archive, t
     refused(ArgumentError, "expected device cpu", options=with_method("klt", device="cuda"))
     refused(ArgumentError, "format: expected an output", format="up2")
     refused(ArgumentError, "no name and no uncertainty", output=tmp_path / "b.up2", name="b")
+    refused(ArgumentError, "seed: expected 0 or more", options=RestoreOptions(seed=-1))
     refused(ArgumentError, "mask: expected auto, none", options=RestoreOptions(mask="round"))
     refused(OutputError, "expected another file than the source", output=archive, force=True)
     assert list(tmp_path.iterdir()) == [archive]
