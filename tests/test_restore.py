@@ -727,6 +727,11 @@ def test_layers_and_models_travel_together(archive, model_file, tmp_path, run_cl
     added = ebsdarchive.merge(bare, archive)
     assert {"restored/drawn", "models/mine"} <= set(added)
     assert ebsdarchive.verify(bare, data=True).all_faults == []
+    said = {"title": "t", "description": "d", "licence": "CC0-1.0", "publisher": "p",
+            "publication_year": 2026, "people": [{"name": "A, B"}]}  # fmt: skip
+    ebsdarchive.publish(bare, tmp_path / "package", metadata=said, without_doi=True)
+    readme = (tmp_path / "package" / "README.md").read_text(encoding="utf-8")
+    assert "lossless patterns; with estimates of them made by drawn." in readme
     out = run_cli("info", bare).out
     assert "estimate by drawn" in out
     assert "model of drawn" in out
