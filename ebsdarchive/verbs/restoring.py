@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,6 @@ from ebsdarchive.exchange.quantise import Quantisation
 from ebsdarchive.exchange.writers import Written
 from ebsdarchive.restorers.blocks import Block, restored_blocks
 from ebsdarchive.restorers.measured import Measured, measured_patterns
-from ebsdarchive.restorers.registry import (
-    DEFAULT_METHOD,
-    method_of,
-    options_of,
-    pipeline_of,
-    restorer_of,
-)
 from ebsdarchive.restorers.restorer import (
     OVERLAP,
     UNFAMILIAR,
@@ -32,56 +25,15 @@ from ebsdarchive.restorers.restorer import (
 )
 from ebsdarchive.restorers.results import Results
 from ebsdarchive.verbs.progress import Progress, silent, stage
-from ebsdarchive.verbs.restore_source import Model, Source, model_for, opened_source
-from ebsdarchive.verbs.restore_targets import FileTarget, LayerTarget, Made, Target
+from ebsdarchive.verbs.restore_layer import LayerTarget
+from ebsdarchive.verbs.restore_options import RestoreOptions, chosen_restorer
+from ebsdarchive.verbs.restore_source import Source, opened_source
+from ebsdarchive.verbs.restore_targets import FileTarget, Made, Target
 
 __all__ = ["RestoreOptions", "RestoreSummary", "restore"]
 
 FLAGS = {"weak": WEAK, "overlap": OVERLAP, "unfamiliar": UNFAMILIAR}
 SATURATED_SHARE = 0.01  # of the lit pixels, from which on a pattern counts as saturated
-
-
-@dataclass(frozen=True)
-class RestoreOptions:
-    """How patterns are restored.
-
-    Parameters
-    ----------
-    method
-        NAME or NAME:OPTION=NUMBER,… of a method in `ebsdarchive.restorers.registry`; by default
-        that of the model, or the package's default.
-    model
-        A .safetensors file, or the name of a model in the archive; by default the one that comes
-        with the package, where one does.
-    before, after
-        Corrections, such as "static", "dynamic" and "clahe:kernel=15".
-    steps, samples
-        Of methods that draw samples: steps for each, and how many are drawn and averaged.
-    search_radius
-        Of nlpar: half its window in points.
-    mask
-        "auto" to leave out pixels of the detector without signal, or "none".
-    device
-        "auto", "cpu", "cuda" or "cuda:N".
-    seed
-        Of all random numbers.
-    """
-
-    method: str | None = None
-    model: str | os.PathLike[str] | None = None
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    steps: int | None = None
-    samples: int = 1
-    search_radius: int | None = None
-    mask: str = "auto"
-    device: str = "auto"
-    seed: int = 0
-
-    def recorded(self) -> dict[str, Any]:
-        """As provenance keeps them: a model by its name, without the folders it lies in."""
-        model = None if self.model is None else os.path.basename(self.model)
-        return asdict(self) | {"model": model}
 
 
 @dataclass(frozen=True)
@@ -179,7 +131,7 @@ def restore(
         raise ArgumentError(f"seed: expected 0 or more, found {chosen.seed}")
     begun = time.monotonic()
     source = opened_source(path, scan, geometry, index_pattern)
-    restorer, model, device = _restorer_of(chosen, source)
+    restorer, model, device = chosen_restorer(chosen, source)
     target: Target
     if output is None:
         if format is not None:
@@ -234,35 +186,6 @@ def restore(
     )
     results.remove()
     return summary
-
-
-def _restorer_of(chosen: RestoreOptions, source: Source) -> tuple[Restorer, Model | None, str]:
-    """The method with all its parameters, its model and its device."""
-    name, options = (None, {}) if chosen.method is None else options_of(chosen.method)
-    if name is None and chosen.model is None:
-        name = DEFAULT_METHOD
-    if chosen.search_radius is not None:
-        options = options | {"search-radius": chosen.search_radius}
-    model = model_for(name, chosen.model, source.archive)
-    name = model.checkpoint.method if name is None and model is not None else str(name)
-    device = chosen.device
-    if device == "auto":
-        device = "cuda" if method_of(name).learned and _has_cuda() else "cpu"
-    restorer = restorer_of(
-        name,
-        None if model is None else model.checkpoint,
-        device=device,
-        steps=chosen.steps,
-        samples=chosen.samples,
-        options=options,
-    )
-    return pipeline_of(restorer, chosen.before, chosen.after), model, device
-
-
-def _has_cuda() -> bool:
-    import torch
-
-    return bool(torch.cuda.is_available())
 
 
 def _ready(
