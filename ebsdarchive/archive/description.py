@@ -74,7 +74,8 @@ def _write_orientations(group: h5py.Group, orientations: Orientations) -> None:
         "quaternions": np.asarray(orientations.quaternions, np.float64),
         "phase_id": np.asarray(orientations.phase_id, np.int32),
     }
-    with new_node(group, "orientations", "orientations", {}, datasets) as node:
+    said = {"sample_frame": orientations.sample_frame}
+    with new_node(group, "orientations", "orientations", said, datasets) as node:
         if orientations.properties:
             properties = container(node, "properties")
             for name, values in orientations.properties.items():
@@ -152,7 +153,7 @@ def read_scan(archive: h5py.Group, patterns: Patterns) -> Scan:
         source=SourceFile(archive.file.filename, source["format"], source["reader"]),
         microscope=Microscope(**_named(group["microscope"], "microscope")),
         phases=read_phases(group),
-        orientations=_read_orientations(group),
+        orientations=_read_orientations(group, source["format"]),
         static_background=None if background is None else read_array(background),
         name=values.get("name"),
     )
@@ -199,9 +200,15 @@ def read_phases(group: h5py.Group) -> tuple[Phase, ...]:
     return tuple(sorted(phases, key=lambda phase: phase.phase_id))
 
 
-def _read_orientations(group: h5py.Group) -> Orientations | None:
+def _read_orientations(group: h5py.Group, source_format: str) -> Orientations | None:
     node = group.get("orientations")
     if node is None:
         return None
     properties = {name: read_array(item) for name, item in node.get("properties", {}).items()}
-    return Orientations(read_array(node["quaternions"]), read_array(node["phase_id"]), properties)
+    implied = "oxford" if source_format.startswith(("Oxford", "Bruker")) else "edax"
+    return Orientations(
+        read_array(node["quaternions"]),
+        read_array(node["phase_id"]),
+        properties,
+        _named(node, "orientations").get("sample_frame", implied),
+    )

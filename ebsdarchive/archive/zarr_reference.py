@@ -1,8 +1,8 @@
 """A lossless layer as Zarr without a copy: where in the file its chunks lie, and their codecs.
 
 The description is a reference file of version 1, which fsspec's ReferenceFileSystem, kerchunk and
-VirtualiZarr read. It is ours since kerchunk's reader of HDF5 leaves out chunks with checksums. Chunks stay what they are; codecs are those of numcodecs, and imagecodecs' for
-JPEG-LS.
+VirtualiZarr read. It is ours since kerchunk's reader of HDF5 leaves out chunks with checksums.
+Chunks stay what they are; codecs are those of numcodecs, and imagecodecs' for JPEG-LS.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def described_as_zarr(archive: Archive, layer: str, url: str) -> dict[str, Any]:
 
     The array `patterns` has the dimensions (y, x, v, u) where a chunk does not cross the end of a
     row of the scan (always, with the profile archive), else (point, v, u). Coordinates x and y are
-    in µm, or in steps where the step is not known: those of a raster are bytes of the file too, since
+    in µm, or in steps where the step is not known. Those of a raster are bytes of the file too:
     VirtualiZarr takes no values that stand in the reference itself.
 
     Raises

@@ -254,8 +254,9 @@ _NOTES = """
   and points. zarr needs `pip install 'ebsdarchive[zarr]'`.
 - **Orientations** are those of the archive's one orientation map, else those that came with the
   scan; `--orientations` names another. They are given in the sample frame of the format: EDAX's,
-  which is kikuchipy's too, or Oxford's CS1, where the first Bunge angle is 90 degrees less. The
-  .ang is written by orix, which has square grids alone.
+  which is kikuchipy's too, or Oxford's CS1, where the first Bunge angle is 90 degrees less; axes of
+  crystals are not changed (concepts/geometry.md). The .ang is written by orix, which has square
+  grids alone.
 - **Scaling** happens only where a type cannot hold the counts, and to up1 and up2, whose type is in
   their name. All else is refused until `--dtype` asks for it.
 """
