@@ -29,6 +29,7 @@ __all__ = [
     "read_grid",
     "read_phases",
     "read_scan",
+    "read_source_ends",
     "size_and_digest",
     "write_phases",
     "write_scan",
@@ -137,6 +138,16 @@ def _copy_hdf5(group: h5py.Group, path: Path, patterns: str) -> None:
         left_out = copy_source(file["/"], group.create_group("hdf5"), reason)
     group.attrs["hdf5_patterns"] = patterns
     group.attrs["hdf5_left_out"] = json.dumps(left_out, ensure_ascii=False)
+
+
+def read_source_ends(archive: h5py.Group) -> tuple[bytes | None, bytes | None]:
+    """The header and trailer of a binary source: what stands before and behind its patterns."""
+    node = archive["source"]
+    require_kind(node, "source")
+    header, trailer = (
+        read_array(node[name]).tobytes() if name in node else None for name in ("header", "trailer")
+    )
+    return header, trailer
 
 
 def read_scan(archive: h5py.Group, patterns: Patterns) -> Scan:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.analysis.neighbours import FilledPatterns
+from ebsdarchive.archive.description import read_source_ends
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.nodes import attributes_of
 from ebsdarchive.archive.orientation_maps import orientation_map_names, read_orientation_map
@@ -97,6 +98,10 @@ def export(
             f"{name}; name it, as in --layer maps/boundaries"
         )
     scan, from_map = _with_orientations(archive, archive.scan(name), orientations)
+    if name == "raw" and region is None and not fill:
+        with archive.group() as group:
+            header, trailer = read_source_ends(group)
+        scan = replace(scan, source=replace(scan.source, header=header, trailer=trailer))
     filled = find_filling(archive, fill, stage(progress, "looking for blank patterns"))
     if filled is not None:
         scan = replace(scan, patterns=FilledPatterns(scan.patterns, filled))

@@ -129,6 +129,7 @@ def _write_up(job: Job) -> None:
         job.scan.detector.shape,
         job.dtype,
         job.version or 3,
+        job.scan.source if job.quantisation.is_identity else None,
     )
 
 
