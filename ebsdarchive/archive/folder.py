@@ -16,9 +16,17 @@ from ebsdarchive.archive.interrupts import interrupts_kept
 from ebsdarchive.archive.store import cloned, errors_of, file_sha256, flush, identity
 from ebsdarchive.errors import OutputError
 
-__all__ = ["FOLDER_RECORD", "copied_into", "replacing_folder"]
+__all__ = [
+    "ARCHIVES_RECORD",
+    "EXPORTS_RECORD",
+    "FOLDER_RECORD",
+    "copied_into",
+    "replacing_folder",
+]
 
 FOLDER_RECORD = "ebsdarchive_export.json"  # in every folder of an export, unless a Zarr store
+ARCHIVES_RECORD = "ebsdarchive-archives.jsonl"  # in folders that batches write to
+EXPORTS_RECORD = "ebsdarchive-exports.jsonl"
 _BLOCK_BYTES = 1 << 22
 Progress = Callable[[float, float], None]
 

@@ -11,6 +11,7 @@ from ebsdarchive.cli.completion import layer_names, scan_names
 from ebsdarchive.cli.telling import progress_bar
 
 __all__ = [
+    "CheckAllOption",
     "CorrelationOption",
     "FillOption",
     "LayerOption",
@@ -172,6 +173,12 @@ FillOption = click.option(
     metavar="WHERE",
     help="Fill points from sound ones on both sides where the measured pattern is blank (blank) or "
     "no phase was found (not-indexed, or not-indexed:MAP); may be repeated.",
+)
+
+CheckAllOption = click.option(
+    "--check-all",
+    is_flag=True,
+    help="Of several scans: read again what a batch has made and checked before, too.",
 )
 
 MetadataOption = click.option(
