@@ -12,7 +12,7 @@ from ebsdarchive.cli.batch_report import (
     BatchReport,
     TableColumn,
     is_batch,
-    refuse_of_batches,
+    refuse_check_all,
     refuse_of_one_scan,
 )
 from ebsdarchive.cli.options import (
@@ -75,7 +75,7 @@ def command(source: tuple[str, ...], as_json: bool, **values: Any) -> None:
     if is_batch(source, values["output"], (".h5", ".hdf5")):
         _compress_many(source, as_json, options=options, **values)
         return
-    refuse_of_batches(values.pop("check_all"))
+    refuse_check_all(values.pop("check_all"))
     from ebsdarchive import compress
 
     bar = progress_bar()

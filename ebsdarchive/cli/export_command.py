@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ebsdarchive.cli.batch_report import BatchReport, TableColumn, is_batch, refuse_of_batches
+from ebsdarchive.cli.batch_report import BatchReport, TableColumn, is_batch, refuse_check_all
 from ebsdarchive.cli.completion import layer_names
 from ebsdarchive.cli.options import (
     CheckAllOption,
@@ -91,7 +91,7 @@ def command(
     if is_batch(archive, output, FILE_ENDINGS, format in FOLDER_FORMATS):
         _export_many(archive, output, format, as_json, values)
         return
-    refuse_of_batches(values.pop("check_all"))
+    refuse_check_all(values.pop("check_all"))
     from ebsdarchive import export
 
     bar = progress_bar()

@@ -230,140 +230,142 @@ def indexing_options(background: str) -> Callable[..., Any]:
     return _adding(options)
 
 
-# Options of a source that is no archive.
-source_options = _adding(
-    [
-        click.option(
-            "--scan",
-            metavar="NAME|N",
-            shell_complete=scan_names,
-            help="Scan of a file with several, by its name or its number from 1, as info lists "
-            "them.  [default: the first]",
-        ),
-        click.option(
-            "--geometry",
-            type=PathType,
-            metavar="FILE",
-            help="Map of the scan, an .ang, .ctf or .edaxh5 file, for grid, orientations and "
-            "what the source does not know.",
-        ),
-        click.option(
-            "--index-pattern",
-            metavar="TEXT",
-            help="Names in a folder of images: x{x}_y{y}.png for column and row, {n}.tif for a "
-            "running number, * for any text.",
-        ),
-    ]
-)
+def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a source that is no archive."""
+    return _adding(
+        [
+            click.option(
+                "--scan",
+                metavar="NAME|N",
+                shell_complete=scan_names,
+                help="Scan of a file with several, by its name or its number from 1, as info lists "
+                "them.  [default: the first]",
+            ),
+            click.option(
+                "--geometry",
+                type=PathType,
+                metavar="FILE",
+                help="Map of the scan, an .ang, .ctf or .edaxh5 file, for grid, orientations and "
+                "what the source does not know.",
+            ),
+            click.option(
+                "--index-pattern",
+                metavar="TEXT",
+                help="Names in a folder of images: x{x}_y{y}.png for column and row, {n}.tif for a "
+                "running number, * for any text.",
+            ),
+        ]
+    )(function)
 
 
-# Options of a neural fit.
-neural_options = _adding(
-    [
-        click.option(
-            "--method",
-            type=click.Choice(["tensor", "joint"]),
-            default="tensor",
-            show_default=True,
-            help="tensor: network times basis; joint: one network (4D-INR), far slower.",
-        ),
-        click.option(
-            "--rank",
-            type=positive_or_auto,
-            default="auto",
-            show_default=True,
-            help="Components of the field; auto: those above the noise.",
-        ),
-        click.option(
-            "--width",
-            type=positive_or_auto,
-            default="auto",
-            show_default=True,
-            help="Width of the network; auto: by the size of the scan.",
-        ),
-        click.option(
-            "--target-mae",
-            type=click.FloatRange(0, min_open=True),
-            metavar="PCT",
-            help="Smallest field with this mean error in % of full range.",
-        ),
-        click.option(
-            "--target-size",
-            type=click.FloatRange(0, min_open=True),
-            metavar="MB",
-            help="Best field of this size in MB.",
-        ),
-        click.option(
-            "--target-deviation",
-            type=click.FloatRange(0, min_open=True),
-            metavar="DEG",
-            help="Small field whose Hough-indexed orientations deviate no more on average.",
-        ),
-        click.option(
-            "--coding-loss",
-            type=click.FloatRange(0, min_open=True),
-            default=1.5,
-            show_default=True,
-            metavar="PCT",
-            help="Rise of the mean error that coding may cause, in % of it.",
-        ),
-        click.option(
-            "--max-error",
-            type=click.FloatRange(0),
-            metavar="COUNTS",
-            help="Also store what the field misses, so that no pixel errs more; 0: bit-exact.",
-        ),
-        click.option(
-            "--time",
-            "time_s",
-            type=click.FloatRange(0, min_open=True),
-            metavar="SECONDS",
-            help="Time to train for.",
-        ),
-        click.option(
-            "--steps",
-            type=click.IntRange(1),
-            metavar="N",
-            help="Steps to train for, instead of a time.",
-        ),
-        click.option(
-            "--band-weight",
-            type=click.FloatRange(0, min_open=True),
-            default=2.0,
-            show_default=True,
-            help="Weight of pixels at Kikuchi bands; 1: all alike.",
-        ),
-        click.option(
-            "--mask",
-            type=click.Choice(["auto", "none"]),
-            default="auto",
-            show_default=True,
-            help="Leave out detector pixels without signal.",
-        ),
-        click.option(
-            "--init-from",
-            type=PathType,
-            metavar="ARCHIVE",
-            help="Begin training with the field of another scan of the same area.",
-        ),
-        click.option(
-            "--basis",
-            metavar="from:ARCHIVE|master:FILE[,PHASE]",
-            help="Take the basis of another archive, or of patterns simulated from a master "
-            "pattern (master:Ni: kikuchipy's), instead of the scan's own.",
-        ),
-        click.option(
-            "--seed", type=int, default=0, show_default=True, help="Of all random numbers."
-        ),
-        click.option(
-            "--device",
-            type=click.Choice(["auto", "cpu", "cuda"]),
-            default="auto",
-            show_default=True,
-            help="Where to train.",
-        ),
-    ]
-)
+def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a neural fit."""
+    return _adding(
+        [
+            click.option(
+                "--method",
+                type=click.Choice(["tensor", "joint"]),
+                default="tensor",
+                show_default=True,
+                help="tensor: network times basis; joint: one network (4D-INR), far slower.",
+            ),
+            click.option(
+                "--rank",
+                type=positive_or_auto,
+                default="auto",
+                show_default=True,
+                help="Components of the field; auto: those above the noise.",
+            ),
+            click.option(
+                "--width",
+                type=positive_or_auto,
+                default="auto",
+                show_default=True,
+                help="Width of the network; auto: by the size of the scan.",
+            ),
+            click.option(
+                "--target-mae",
+                type=click.FloatRange(0, min_open=True),
+                metavar="PCT",
+                help="Smallest field with this mean error in % of full range.",
+            ),
+            click.option(
+                "--target-size",
+                type=click.FloatRange(0, min_open=True),
+                metavar="MB",
+                help="Best field of this size in MB.",
+            ),
+            click.option(
+                "--target-deviation",
+                type=click.FloatRange(0, min_open=True),
+                metavar="DEG",
+                help="Small field whose Hough-indexed orientations deviate no more on average.",
+            ),
+            click.option(
+                "--coding-loss",
+                type=click.FloatRange(0, min_open=True),
+                default=1.5,
+                show_default=True,
+                metavar="PCT",
+                help="Rise of the mean error that coding may cause, in % of it.",
+            ),
+            click.option(
+                "--max-error",
+                type=click.FloatRange(0),
+                metavar="COUNTS",
+                help="Also store what the field misses, so that no pixel errs more; 0: bit-exact.",
+            ),
+            click.option(
+                "--time",
+                "time_s",
+                type=click.FloatRange(0, min_open=True),
+                metavar="SECONDS",
+                help="Time to train for.",
+            ),
+            click.option(
+                "--steps",
+                type=click.IntRange(1),
+                metavar="N",
+                help="Steps to train for, instead of a time.",
+            ),
+            click.option(
+                "--band-weight",
+                type=click.FloatRange(0, min_open=True),
+                default=2.0,
+                show_default=True,
+                help="Weight of pixels at Kikuchi bands; 1: all alike.",
+            ),
+            click.option(
+                "--mask",
+                type=click.Choice(["auto", "none"]),
+                default="auto",
+                show_default=True,
+                help="Leave out detector pixels without signal.",
+            ),
+            click.option(
+                "--init-from",
+                type=PathType,
+                metavar="ARCHIVE",
+                help="Begin training with the field of another scan of the same area.",
+            ),
+            click.option(
+                "--basis",
+                metavar="from:ARCHIVE|master:FILE[,PHASE]",
+                help="Take the basis of another archive, or of patterns simulated from a master "
+                "pattern (master:Ni: kikuchipy's), instead of the scan's own.",
+            ),
+            click.option(
+                "--seed", type=int, default=0, show_default=True, help="Of all random numbers."
+            ),
+            click.option(
+                "--device",
+                type=click.Choice(["auto", "cpu", "cuda"]),
+                default="auto",
+                show_default=True,
+                help="Where to train.",
+            ),
+        ]
+    )(function)
 
 
 def pick_neural_options(values: dict[str, Any]) -> Any:
