@@ -98,6 +98,8 @@ def test_angles_of_a_ctf_become_edaxs_by_90_degrees_about_the_normal(tmp_path, r
     assert code == 0, err
     archive = tmp_path / "a.archive.h5"
     assert open_archive(archive).scan().orientations.sample_frame == "oxford"
+    for described in (run_cli("info", archive), run_cli("info", source, "--geometry", map_file)):
+        assert "Ni, with orientations (Oxford's sample frame)" in described.out
     for name in ("a.oh5", "a.h5oina"):
         code, _, err = run_cli("export", archive, "-o", tmp_path / name)
         assert code == 0, err
