@@ -57,7 +57,8 @@ def orientations(archive: Path, scan: Scan, layer: str, xy: np.ndarray) -> tuple
     background = scan.static_background
     found = []
     for start in range(0, len(xy), AT_ONCE):
-        patterns = ebsdarchive.query(archive, points=xy[start : start + AT_ONCE], layer=layer)
+        some = xy[start : start + AT_ONCE]  # linear: what places the peer's boundaries best
+        patterns = ebsdarchive.query(archive, points=some, layer=layer, interpolation="linear")
         if background is None:
             background = patterns.mean(axis=0)
         found.append(hough_index(patterns, scan, static_background=background))

@@ -1,19 +1,36 @@
-"""Orientations and phases as orix's CrystalMap, and back. Imports orix only when called."""
+"""Orientations and phases as orix's CrystalMap, and back. Imports orix only when called.
+
+Sample frames differ: kikuchipy has EDAX TSL's (RD, TD, ND), from which Oxford's CS1 and Bruker's
+are turned by 90 degrees about the normal, so that the first Bunge angle is 90 degrees less there
+(PyEBSDIndex has the same rule, and EMsoft adds 90 degrees to Oxford's). Maps for orix are
+kikuchipy's.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ebsdarchive.geometry import Grid
-from ebsdarchive.scan import Orientations, Phase
+from ebsdarchive.scan import Orientations, Phase, SampleFrame
 
-__all__ = ["from_crystal_map", "to_crystal_map"]
+__all__ = ["from_crystal_map", "in_sample_frame", "to_crystal_map"]
+
+
+def in_sample_frame(orientations: Orientations, wanted: SampleFrame) -> Orientations:
+    """The same orientations in another sample frame."""
+    if orientations.sample_frame == wanted:
+        return orientations
+    w, x, y, z = orientations.quaternions.T
+    sign = 1 if wanted == "oxford" else -1  # a turn about z before all others
+    turned = np.stack([w - sign * z, x + sign * y, y - sign * x, z + sign * w], axis=1)
+    return replace(orientations, quaternions=turned * np.sqrt(0.5), sample_frame=wanted)
 
 
 def from_crystal_map(xmap: Any) -> tuple[Orientations | None, tuple[Phase, ...]]:
-    """Orientations and phases of a CrystalMap with one entry per point.
+    """Orientations and phases of a CrystalMap with one entry per point, in EDAX's sample frame.
 
     Returns None for the orientations where the map is only a placeholder (all rotations are the
     identity and it has no properties).
@@ -48,12 +65,16 @@ def _phase(phase_id: int, phase: Any) -> Phase:
 
 
 def to_crystal_map(orientations: Orientations, phases: tuple[Phase, ...], grid: Grid) -> Any:
-    """A CrystalMap with one entry per point, positions in µm (steps where the step is unknown)."""
+    """A CrystalMap with one entry per point, in EDAX's sample frame, which is kikuchipy's.
+
+    Positions are in µm, or in steps where the step is not known.
+    """
     from diffpy.structure import Lattice, Structure
     from orix.crystal_map import CrystalMap, PhaseList
     from orix.crystal_map import Phase as OrixPhase
     from orix.quaternion import Rotation
 
+    orientations = in_sample_frame(orientations, "edax")
     xy = grid.positions() * [grid.step_x_um or 1.0, grid.step_y_um or 1.0]
     entries = {}
     for phase in phases:

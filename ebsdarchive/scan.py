@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +26,13 @@ __all__ = [
     "Orientations",
     "Patterns",
     "Phase",
+    "SampleFrame",
     "Scan",
     "SourceFile",
     "read_at",
 ]
+
+SampleFrame = Literal["edax", "oxford"]
 
 PATTERN_DTYPES = ("uint8", "uint16", "float32")
 
@@ -165,11 +168,15 @@ class Orientations:
         (n,) id of the phase of each point; -1 is not indexed.
     properties
         (n,) arrays by name: confidence_index, fit, image quality … as the source calls them.
+    sample_frame
+        The frame that they refer to: "edax" (RD, TD, ND, which are kikuchipy's and EMsoft's too) or
+        "oxford" (CS1, and Bruker's).
     """
 
     quaternions: npt.NDArray[np.float64]
     phase_id: npt.NDArray[np.int32]
     properties: dict[str, npt.NDArray] = field(default_factory=dict)
+    sample_frame: SampleFrame = "edax"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,12 @@ import pytest
 from vendor_files import up_file
 
 import ebsdarchive
+from ebsdarchive.archive.folder import ARCHIVES_RECORD, EXPORTS_RECORD
 from ebsdarchive.errors import FormatError
-from ebsdarchive.verbs import compressing_many, exporting_many
+from ebsdarchive.verbs import compressing_many, export_record, exporting_many, standing
 from ebsdarchive.verbs.batching import Outcome
-from ebsdarchive.verbs.export_record import RECORD_NAME
 from ebsdarchive.verbs.fitting import NeuralOptions
+from ebsdarchive.verbs.folder_record import state_of
 
 RAW = ("--no-neural", "--profile", "compat")
 FIT = ("--profile", "compat", "--rank", "3", "--width", "16", "--steps", "40", "--device", "cpu")
@@ -235,6 +237,78 @@ def flip(path: Path) -> None:
 def cut(path: Path) -> None:
     """Keep the first half, as an interrupted copy does."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def refused(*arguments: object, **named: object) -> None:
+    """In place of what should not be called."""
+    raise AssertionError("called, though nothing changed")
+
+
+def rot(archive: Path) -> None:
+    """Change a bit without any trace but in the bytes: as if the record had been written after."""
+    flip(archive)
+    record = archive.parent / ARCHIVES_RECORD
+    entry = json.loads(record.read_text().splitlines()[-1])
+    entry["archive"] = state_of(archive)
+    record.write_text(json.dumps(entry) + "\n")
+
+
+def test_what_did_not_change_is_neither_digested_nor_decoded_again(
+    scans, ask, tmp_path, monkeypatch
+):
+    (scans / "bad.up2").unlink()
+    batch = ("compress", scans, "-o", tmp_path / "archives", *RAW)
+    ask(*batch)
+    with monkeypatch.context() as patch:
+        for name in ("size_and_digest", "check_archive"):
+            patch.setattr(standing, name, refused)
+        assert set(states(ask(*batch)[1]).values()) == {"done before"}
+        code, outcomes, _ = ask(*batch, "--check-all")
+        assert code == 1
+        assert "though nothing changed" in outcomes["a.up2"]["reason"]
+    assert set(states(ask(*batch, "--check-all")[1]).values()) == {"done before"}
+
+
+def test_bytes_that_rot_are_found_by_check_all(scans, ask, tmp_path):
+    batch = ("compress", scans / "a.up2", "-o", f"{tmp_path}/archives/", *RAW)
+    ask(*batch)
+    archive = tmp_path / "archives/a.archive.h5"
+    rot(archive)
+    assert ask(*batch)[1]["a.up2"]["state"] == "done before"
+    assert ask(*batch, "--check-all")[1]["a.up2"]["state"] == "done"
+    assert ebsdarchive.verify(archive, data=True).sound
+
+
+def test_another_source_of_the_same_size_and_time_is_noticed(scans, ask, tmp_path):
+    batch = ("compress", scans / "a.up2", "-o", f"{tmp_path}/archives/", *RAW)
+    ask(*batch)
+    before = (scans / "a.up2").stat()
+    write_up2(scans / "a.up2", 9)
+    os.utime(scans / "a.up2", ns=(before.st_atime_ns, before.st_mtime_ns))
+    code, outcomes, _ = ask(*batch)
+    assert code == 9
+    assert "found one of a.up2" in outcomes["a.up2"]["reason"]
+
+
+def test_without_its_record_a_batch_checks_everything_and_goes_on(scans, ask, tmp_path):
+    (scans / "bad.up2").unlink()
+    batch = ("compress", scans, "-o", tmp_path / "archives", *RAW)
+    ask(*batch)
+    record = tmp_path / "archives" / ARCHIVES_RECORD
+    lines = record.read_text().splitlines()
+    assert len(lines) == 2
+    record.write_text(lines[0][:40])  # cut by a crash
+    assert set(states(ask(*batch)[1]).values()) == {"done before"}
+    assert record.read_text().splitlines()[1:] == lines
+    record.unlink()
+    assert set(states(ask(*batch)[1]).values()) == {"done before"}
+
+
+def test_check_all_is_for_several_scans(scans, archives, run_cli, tmp_path):
+    code, _, err = run_cli("compress", scans / "a.up2", "--check-all", *RAW)
+    assert (code, "--check-all: expected several scans" in err) == (2, True)
+    archive = archives / "a.archive.h5"
+    assert run_cli("export", archive, "-o", tmp_path / "a.up2", "--check-all").code == 2
 
 
 @pytest.mark.parametrize("harm", [flip, cut])
@@ -467,6 +541,16 @@ def test_every_archive_becomes_a_file_in_its_folder_once(archives, ask, tmp_path
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.up2*")} == before
 
 
+def test_exports_that_did_not_change_are_not_digested_again(archives, ask, tmp_path, monkeypatch):
+    batch = ("export", archives, "-o", tmp_path / "out", "--format", "tiff-folder")
+    ask(*batch)
+    with monkeypatch.context() as patch:
+        patch.setattr(export_record, "_digest", refused)
+        assert set(states(ask(*batch)[1]).values()) == {"done before"}
+        assert set(states(ask(*batch, "--check-all")[1]).values()) == {"failed"}
+    assert set(states(ask(*batch, "--check-all")[1]).values()) == {"done before"}
+
+
 def test_an_export_is_made_again_where_it_is_lost_or_of_other_options(archives, ask, tmp_path):
     out = tmp_path / "exported"
     batch = ("export", archives / "a.archive.h5", "-o", f"{out}/", "--format", "kikuchipy-h5")
@@ -512,7 +596,7 @@ def test_an_export_that_was_cut_off_is_made_again(archives, ask, tmp_path, monke
     monkeypatch.setattr(exporting_many, "export", die_behind)
     ask(*batch)
     monkeypatch.setattr(exporting_many, "export", export)
-    with (out / RECORD_NAME).open("a") as file:
+    with (out / EXPORTS_RECORD).open("a") as file:
         file.write('{"output": "a.up2", "sta')  # and so was its record
     assert ask(*batch)[1]["a.archive.h5"]["state"] == "done"
     assert ask(*batch)[1]["a.archive.h5"]["state"] == "done before"

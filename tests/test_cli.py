@@ -135,6 +135,8 @@ def test_what_a_command_takes_its_verb_takes(name):
         "demo": {"scan": "source"},
     }.get(name, {})
     taken = dict(inspect.signature(getattr(ebsdarchive, name)).parameters)
+    if name in ("compress", "export"):
+        taken |= dict(inspect.signature(getattr(ebsdarchive, f"{name}_many")).parameters)
     if name in ("compress", "fit"):
         from ebsdarchive.verbs.fitting import NeuralOptions
 

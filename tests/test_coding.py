@@ -107,7 +107,7 @@ def test_tables_that_would_grow_out_of_proportion_are_refused():
     bomb = zlib.compress(bytes(50_000_000))
     body = bomb + bytes(5)
     data = struct.pack("<6I", 1, 0, 0, 1, len(bomb), zlib.crc32(body)) + body
-    with pytest.raises(CorruptionError, match="tables out of range"):
+    with pytest.raises(CorruptionError, match=r"more than \d+ bytes"):
         IntegerReader(data)
 
 

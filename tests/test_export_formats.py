@@ -16,11 +16,11 @@ import pytest
 
 import ebsdarchive
 from ebsdarchive import export, open_archive, open_scan, query
+from ebsdarchive.crystal_map import in_sample_frame
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
 from ebsdarchive.exchange import writers
 from ebsdarchive.exchange.writers import write_patterns
 from ebsdarchive.exchange.writing.job import Job
-from ebsdarchive.exchange.writing.orientations import in_sample_frame
 from ebsdarchive.exchange.writing.registry import WRITE_FORMATS, choose_format
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import ArrayPatterns, Detector, Orientations, Scan
@@ -201,10 +201,10 @@ def test_the_frames_of_edax_and_oxford_are_90_degrees_about_the_normal_apart():
 
     angles = np.array([[0.3, 0.7, 1.1], [5.0, 2.0, 4.0]])
     edax = Orientations(np.array(Rotation.from_euler(angles).data), np.zeros(2, np.int32))
-    oxford = in_sample_frame(edax, "edax", "oxford")
+    oxford = in_sample_frame(edax, "oxford")
     found = Rotation(oxford.quaternions).to_euler()
     np.testing.assert_allclose(np.exp(1j * found), np.exp(1j * (angles - [np.pi / 2, 0, 0])))
-    back = in_sample_frame(oxford, "oxford", "edax")
+    back = in_sample_frame(oxford, "edax")
     np.testing.assert_allclose(np.abs((back.quaternions * edax.quaternions).sum(axis=1)), 1)
 
 
@@ -215,7 +215,7 @@ def test_the_frame_is_pyebsdindexs_too():
     edax = np.array(Rotation.from_euler([0.3, 0.7, 1.1]).data)
     # PyEBSDIndex indexes in the frame of the vendor: EDAX's has this turn before Oxford's
     turn = np.array([[np.sqrt(0.5), 0, 0, -np.sqrt(0.5)]])
-    oxford = in_sample_frame(Orientations(edax, np.zeros(1, np.int32)), "edax", "oxford")
+    oxford = in_sample_frame(Orientations(edax, np.zeros(1, np.int32)), "oxford")
     again = np.asarray(quat_multiply(oxford.quaternions, turn))
     assert abs((again * edax).sum()) == pytest.approx(1)
 
@@ -225,8 +225,8 @@ def test_orientations_of_an_oxford_source_are_turned_for_edax_and_kept_for_oxfor
 ):
     angles, archive = turned
     scan = open_archive(archive).scan()
-    source = replace(scan.source, format="Oxford H5OINA", hdf5_patterns=None)
-    oxford = make_archive(replace(scan, source=source), name="oxford.h5")
+    given = replace(scan.orientations, sample_frame="oxford")
+    oxford = make_archive(replace(scan, orientations=given), name="oxford.h5")
     export(oxford, tmp_path / "a.h5oina")
     export(oxford, tmp_path / "a.oh5")
     indexed = np.arange(24) != 3

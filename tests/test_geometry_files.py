@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
+import kikuchipy
 import numpy as np
 import pytest
 from orix.quaternion import Rotation
@@ -86,6 +87,52 @@ def test_a_ctf_file_gives_grid_orientations_and_phase_with_points_or_commas(comm
     assert scan.detector.sample_tilt_deg == 69.5
     assert scan.microscope.beam_energy_kev == 20
     assert scan.detector.pc_bruker is None
+
+
+def test_angles_of_a_ctf_become_edaxs_by_90_degrees_about_the_normal(tmp_path, run_cli):
+    """By hand: point 2 of the .ctf has (20, 20, 30) degrees in Oxford's frame, which is a quarter
+    turn from EDAX's, so (110, 20, 30) there."""
+    map_file = ctf_file(tmp_path / "map.ctf", NX, NY)
+    source = without_grid(tmp_path)
+    code, _, err = run_cli("compress", source, "--geometry", map_file, "--no-neural")
+    assert code == 0, err
+    archive = tmp_path / "a.archive.h5"
+    assert open_archive(archive).scan().orientations.sample_frame == "oxford"
+    for described in (run_cli("info", archive), run_cli("info", source, "--geometry", map_file)):
+        assert "Ni, with orientations (Oxford's sample frame)" in described.out
+    for name in ("a.oh5", "a.h5oina"):
+        code, _, err = run_cli("export", archive, "-o", tmp_path / name)
+        assert code == 0, err
+    with h5py.File(tmp_path / "a.oh5") as file:
+        edax = [file[f"Scan 1/EBSD/Data/{name}"][2] for name in ("Phi1", "Phi", "Phi2")]
+    np.testing.assert_allclose(np.degrees(edax), [110, 20, 30], atol=1e-4)
+    table = np.loadtxt(tmp_path / "a.ang")
+    np.testing.assert_allclose(np.degrees(table[2, :3]), [110, 20, 30], atol=1e-3)
+    with h5py.File(tmp_path / "a.h5oina") as file:
+        np.testing.assert_allclose(np.degrees(file["1/EBSD/Data/Euler"][2]), [20, 20, 30], 1e-5)
+
+
+def test_angles_of_an_ang_become_oxfords_by_90_degrees_about_the_normal(tmp_path, run_cli):
+    map_file = ang_file(tmp_path / "map.ang", NX, NY)  # point 2: (0.2, 0.2, 0.3) rad
+    source = without_grid(tmp_path)
+    assert run_cli("compress", source, "--geometry", map_file, "--no-neural").code == 0
+    assert run_cli("export", tmp_path / "a.archive.h5", "-o", tmp_path / "a.h5oina").code == 0
+    with h5py.File(tmp_path / "a.h5oina") as file:
+        found = file["1/EBSD/Data/Euler"][2]
+    np.testing.assert_allclose(found, [0.2 - np.pi / 2 + 2 * np.pi, 0.2, 0.3], rtol=1e-5)
+
+
+def test_crystal_maps_for_kikuchipy_are_in_its_own_frame_whatever_the_source_has(tmp_path, run_cli):
+    map_file = ctf_file(tmp_path / "map.ctf", NX, NY)
+    source = without_grid(tmp_path)
+    code, _, err = run_cli(
+        "compress", source, "--geometry", map_file, "--no-neural", "--profile", "compat"
+    )
+    assert code == 0, err
+    archive = open_archive(tmp_path / "a.archive.h5")
+    for signal in (kikuchipy.load(archive.path, lazy=True), archive.to_kikuchipy()):
+        angles = signal.xmap[0, 2].rotations.to_euler(degrees=True)
+        np.testing.assert_allclose(angles, [[110, 20, 30]], atol=1e-4)
 
 
 def test_a_source_keeps_what_it_knows_itself(tmp_path):

@@ -316,7 +316,7 @@ def test_the_readme_says_what_it_must():
     assert "GPL-3.0-or-later" in readme
     for command in ("make demo", "make test"):
         assert command in readme
-    assert re.search(r"!\[.*\]\(.*\.png\)", readme)
+    assert re.search(r"!\[.*\]\(.*\.(png|jpg)\)", readme)
 
 
 def test_no_text_of_the_project_names_a_place_on_somebodys_machine():

@@ -684,7 +684,9 @@ def test_a_nordif_file_of_another_length_than_its_settings_say_is_refused(
 
 def test_a_nordif_file_without_its_settings_is_refused(tmp_path):
     path = Path(shutil.copy(BUNDLED / "nordif/Pattern.dat", tmp_path))
-    with pytest.raises(FormatError, match="NORDIF file, found: No setting file"):
+    with pytest.raises(
+        FormatError, match=r"expected Setting\.txt beside it, which has its size, found none"
+    ):
         open_scan(path)
 
 

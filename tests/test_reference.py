@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import fsspec
@@ -27,6 +28,14 @@ def opened(reference: Path, protocol: str = "file") -> zarr.Group:
     )
     store = zarr.storage.FsspecStore(system, read_only=True)
     return zarr.open_group(store, mode="r", zarr_format=2)
+
+
+def this_machine() -> object:
+    """What VirtualiZarr finds files of this machine by."""
+    from obspec_utils.registry import ObjectStoreRegistry
+    from obstore.store import LocalStore
+
+    return ObjectStoreRegistry({"file://": LocalStore()})
 
 
 def expected(path: Path, layer: str = "raw") -> np.ndarray:
@@ -59,6 +68,66 @@ def test_xarray_opens_a_reference_with_positions(make_scan, make_archive, tmp_pa
     for axis in ("x", "y"):
         np.testing.assert_array_equal(found[axis], ours[axis])
         assert found[axis].attrs["units"] == "um"
+
+
+@pytest.mark.parametrize("profile", ["none", "compat,cloud"])
+def test_kerchunk_opens_a_reference(profile, make_scan, make_archive, tmp_path):
+    pytest.importorskip("kerchunk", reason="the extra test has kerchunk")
+    path = make_archive(make_scan(ny=7, nx=6, sy=101, sx=102), profile=profile)
+    ebsdarchive.reference(path, tmp_path / "r.json")
+    found = xarray.open_dataset(str(tmp_path / "r.json"), engine="kerchunk")
+    assert found["patterns"].dims == ("y", "x", "v", "u")
+    assert found["patterns"].dtype == open_archive(path).dtype
+    np.testing.assert_array_equal(np.ravel(found["patterns"]), np.ravel(expected(path)))
+    np.testing.assert_array_equal(found["x"], open_archive(path).grid.step_x_um * np.arange(6))
+
+
+def test_kerchunk_cannot_describe_an_archive_itself_which_is_why_we_do(make_archive):
+    hdf = pytest.importorskip("kerchunk.hdf", reason="the extra test has kerchunk")
+    path = str(make_archive(profile="compat"))
+    with warnings.catch_warnings(), open(path, "rb") as file:
+        warnings.simplefilter("ignore")
+        found = hdf.SingleHdf5ToZarr(file, path).translate()["refs"]
+    assert "archive/provenance/.zgroup" in found
+    assert not [key for key in found if key.startswith("archive/raw/patterns")]  # fletcher32
+
+
+@pytest.mark.parametrize("profile", ["none", "compat,cloud"])
+def test_virtualizarr_opens_a_reference(profile, make_scan, make_archive, tmp_path):
+    parsers = pytest.importorskip("virtualizarr.parsers", reason="the extra test has VirtualiZarr")
+    path = make_archive(make_scan(ny=7, nx=6, sy=101, sx=102), profile=profile)
+    ebsdarchive.reference(path, tmp_path / "r.json")
+    store = parsers.KerchunkJSONParser()(f"file://{tmp_path / 'r.json'}", this_machine())
+    found = xarray.open_zarr(store, consolidated=False, zarr_format=3, chunks=None)
+    assert found["patterns"].dims == ("y", "x", "v", "u")
+    assert found["patterns"].dtype == open_archive(path).dtype
+    np.testing.assert_array_equal(np.ravel(found["patterns"]), np.ravel(expected(path)))
+    grid = open_archive(path).grid
+    assert grid.step_x_um != grid.step_y_um
+    for axis, count, step in (("x", 6, grid.step_x_um), ("y", 7, grid.step_y_um)):
+        np.testing.assert_array_equal(found[axis], step * np.arange(count))
+        assert found[axis].attrs["units"] == "um"
+
+
+def test_virtualizarr_opens_a_hexagonal_reference_without_its_positions(
+    make_scan, make_archive, tmp_path
+):
+    parsers = pytest.importorskip("virtualizarr.parsers", reason="the extra test has VirtualiZarr")
+    path = make_archive(make_scan(hexagonal=True), profile="compat")
+    ebsdarchive.reference(path, tmp_path / "r.json")
+    parser = parsers.KerchunkJSONParser(skip_variables=["x", "y"])
+    store = parser(f"file://{tmp_path / 'r.json'}", this_machine())
+    found = xarray.open_zarr(store, consolidated=False, zarr_format=3, chunks=None)
+    np.testing.assert_array_equal(found["patterns"], expected(path))
+
+
+@pytest.mark.parametrize("profile", ["none", "compat", "compat,cloud"])
+def test_virtualizarr_reads_the_patterns_of_an_archive_without_a_reference(profile, make_archive):
+    parsers = pytest.importorskip("virtualizarr.parsers", reason="the extra test has VirtualiZarr")
+    path = make_archive(profile=profile)
+    parser = parsers.HDFParser(group="/archive/raw", drop_variables=["block_sha256"])
+    found = zarr.open_group(parser(f"file://{path}", this_machine()), mode="r")
+    np.testing.assert_array_equal(found["patterns"][:], expected(path))
 
 
 def test_hexagonal_scans_are_a_row_of_points(make_scan, make_archive, tmp_path):

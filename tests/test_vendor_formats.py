@@ -336,6 +336,13 @@ def test_a_pat_file_gives_its_map_background_and_step(tmp_path):
         assert kept == (tmp_path / "a.ebsd").read_bytes()
 
 
+@pytest.mark.parametrize("step", [0.0, -1.0, 1e-300, 1e9, np.nan])
+def test_bytes_that_are_no_step_leave_it_unknown(step, tmp_path):
+    path = pat_file(tmp_path / "a.pat", PATTERNS, NX)
+    path.with_suffix(".ebsd").write_bytes(struct.pack("<d", step) + bytes(37))
+    assert open_scan(path).grid == Grid("square", NX, NY)
+
+
 def test_a_pat_file_that_is_no_whole_map_is_one_row(tmp_path):
     path = pat_file(tmp_path / "a.pat", WIDE, NX, whole_map=False)
     scan = open_scan(path)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import kikuchipy
 import numpy as np
 import pytest
+from vendor_files import up_file
 
 import ebsdarchive
 from ebsdarchive import export, open_archive, open_scan, query
@@ -25,14 +27,14 @@ from ebsdarchive.exchange.writing.registry import choose_format
 from ebsdarchive.geometry import Grid, pc_from_bruker
 from ebsdarchive.scan import Scan
 
+BUNDLED = Path(kikuchipy.__file__).parent / "data"
+
 
 def all_patterns(scan: Scan) -> np.ndarray:
     return scan.patterns.read(0, scan.grid.size)
 
 
 def kikuchipy_load(path: Path) -> Any:
-    import kikuchipy
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return kikuchipy.load(str(path))
@@ -49,6 +51,25 @@ def pyebsdindex_patterns(path: Path) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- EDAX up1 and up2
+
+
+@pytest.mark.parametrize("rows", ["kikuchipy's", "shorter", "of one length", "and extra"])
+def test_a_hexagonal_up2_file_comes_back_byte_for_byte(rows, tmp_path, run_cli):
+    path = tmp_path / "scan.up2"
+    if rows == "kikuchipy's":  # 9 patterns in rows of 3, and an extra one
+        path.write_bytes((BUNDLED / "edax_binary/edax_binary.up2").read_bytes())
+    else:
+        grid = Grid("hexagonal", 4, 5, 0.75, 0.65, 4 if rows == "of one length" else 3)
+        count = grid.size + (rows == "and extra")
+        patterns = np.random.default_rng(1).integers(0, 65536, (count, 5, 7)).astype(np.uint16)
+        extra = int(rows != "shorter")
+        up_file(path, patterns, 4, 5, hexagonal=True, steps=(0.75, 0.65), extra=extra)
+    archive = tmp_path / "scan.archive.h5"
+    assert run_cli("compress", path, "--no-neural").code == 0
+    assert run_cli("export", archive, "-o", tmp_path / "again.up2").code == 0
+    assert (tmp_path / "again.up2").read_bytes() == path.read_bytes()
+    assert run_cli("export", archive, "-o", tmp_path / "a.up1", "--dtype", "uint8").code == 0
+    assert open_scan(tmp_path / "a.up1").grid == open_archive(archive).grid
 
 
 @pytest.mark.parametrize(("suffix", "dtype"), [("up1", "uint8"), ("up2", "uint16")])

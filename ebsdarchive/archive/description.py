@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from ebsdarchive.archive.nodes import (
+    attribute,
     attributes_of,
     container,
     new_node,
@@ -23,12 +24,23 @@ from ebsdarchive.archive.nodes import (
 from ebsdarchive.archive.source_copy import copy_source
 from ebsdarchive.archive.store import file_sha256, open_for_reading, parts_sha256
 from ebsdarchive.geometry import Grid
-from ebsdarchive.scan import Detector, Microscope, Orientations, Patterns, Phase, Scan, SourceFile
+from ebsdarchive.scan import (
+    Detector,
+    Microscope,
+    Orientations,
+    Patterns,
+    Phase,
+    SampleFrame,
+    Scan,
+    SourceFile,
+)
 
 __all__ = [
     "read_grid",
     "read_phases",
+    "read_sample_frame",
     "read_scan",
+    "read_source_ends",
     "size_and_digest",
     "write_phases",
     "write_scan",
@@ -74,7 +86,8 @@ def _write_orientations(group: h5py.Group, orientations: Orientations) -> None:
         "quaternions": np.asarray(orientations.quaternions, np.float64),
         "phase_id": np.asarray(orientations.phase_id, np.int32),
     }
-    with new_node(group, "orientations", "orientations", {}, datasets) as node:
+    said = {"sample_frame": orientations.sample_frame}
+    with new_node(group, "orientations", "orientations", said, datasets) as node:
         if orientations.properties:
             properties = container(node, "properties")
             for name, values in orientations.properties.items():
@@ -138,6 +151,16 @@ def _copy_hdf5(group: h5py.Group, path: Path, patterns: str) -> None:
     group.attrs["hdf5_left_out"] = json.dumps(left_out, ensure_ascii=False)
 
 
+def read_source_ends(archive: h5py.Group) -> tuple[bytes | None, bytes | None]:
+    """The header and trailer of a binary source: what stands before and behind its patterns."""
+    node = archive["source"]
+    require_kind(node, "source")
+    header, trailer = (
+        read_array(node[name]).tobytes() if name in node else None for name in ("header", "trailer")
+    )
+    return header, trailer
+
+
 def read_scan(archive: h5py.Group, patterns: Patterns) -> Scan:
     """The scan that the archive describes, with `patterns` from any of its layers."""
     group = archive["scan"]
@@ -152,7 +175,7 @@ def read_scan(archive: h5py.Group, patterns: Patterns) -> Scan:
         source=SourceFile(archive.file.filename, source["format"], source["reader"]),
         microscope=Microscope(**_named(group["microscope"], "microscope")),
         phases=read_phases(group),
-        orientations=_read_orientations(group),
+        orientations=_read_orientations(archive),
         static_background=None if background is None else read_array(background),
         name=values.get("name"),
     )
@@ -199,9 +222,23 @@ def read_phases(group: h5py.Group) -> tuple[Phase, ...]:
     return tuple(sorted(phases, key=lambda phase: phase.phase_id))
 
 
-def _read_orientations(group: h5py.Group) -> Orientations | None:
-    node = group.get("orientations")
+def read_sample_frame(archive: h5py.Group) -> SampleFrame | None:
+    """The sample frame of the orientations that came with the scan; None where there are none."""
+    node = archive["scan"].get("orientations")
     if node is None:
         return None
+    of_source = str(attribute(archive["source"], "format"))
+    implied = "oxford" if of_source.startswith(("Oxford", "Bruker")) else "edax"
+    frame: SampleFrame = _named(node, "orientations").get("sample_frame", implied)
+    return frame
+
+
+def _read_orientations(archive: h5py.Group) -> Orientations | None:
+    frame = read_sample_frame(archive)
+    if frame is None:
+        return None
+    node = archive["scan/orientations"]
     properties = {name: read_array(item) for name, item in node.get("properties", {}).items()}
-    return Orientations(read_array(node["quaternions"]), read_array(node["phase_id"]), properties)
+    return Orientations(
+        read_array(node["quaternions"]), read_array(node["phase_id"]), properties, frame
+    )

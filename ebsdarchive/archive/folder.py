@@ -13,12 +13,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ebsdarchive.archive.interrupts import interrupts_kept
-from ebsdarchive.archive.store import cloned, file_sha256, flush, identity, output_error
-from ebsdarchive.errors import EbsdArchiveError, OutputError
+from ebsdarchive.archive.store import cloned, errors_of, file_sha256, flush, identity
+from ebsdarchive.errors import OutputError
 
-__all__ = ["FOLDER_RECORD", "copied_into", "replacing_folder"]
+__all__ = [
+    "ARCHIVES_RECORD",
+    "EXPORTS_RECORD",
+    "FOLDER_RECORD",
+    "copied_into",
+    "replacing_folder",
+]
 
 FOLDER_RECORD = "ebsdarchive_export.json"  # in every folder of an export, unless a Zarr store
+ARCHIVES_RECORD = "ebsdarchive-archives.jsonl"  # in folders that batches write to
+EXPORTS_RECORD = "ebsdarchive-exports.jsonl"
 _BLOCK_BYTES = 1 << 22
 Progress = Callable[[float, float], None]
 
@@ -55,23 +63,19 @@ def replacing_folder(
     temporary = path.with_name(f".{path.name}.{mark}.partial")
     old = path.with_name(f".{path.name}.{mark}.old")
     try:
-        with interrupts_kept():
-            temporary.mkdir()
-            yield temporary
-            for item in (*temporary.rglob("*"), temporary):
-                if item.is_file() or os.name == "posix":
-                    flush(item)
-        _require_free(path, force, strangers or _unless_exported)  # as it was at the start
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-        if os.name == "posix":
-            flush(path.parent)
-    except EbsdArchiveError as error:  # the user knows the target, not the temporary folder
-        text = str(error).replace(os.fspath(temporary), os.fspath(path))
-        raise type(error)(text) from error
-    except (OSError, RuntimeError) as error:
-        raise output_error(path, error) from error
+        with errors_of(path, temporary):
+            with interrupts_kept():
+                temporary.mkdir()
+                yield temporary
+                for item in (*temporary.rglob("*"), temporary):
+                    if item.is_file() or os.name == "posix":
+                        flush(item)
+            _require_free(path, force, strangers or _unless_exported)  # as it was at the start
+            if path.exists():
+                os.replace(path, old)
+            os.replace(temporary, path)
+            if os.name == "posix":
+                flush(path.parent)
     finally:
         if old.exists() and not path.exists():  # stopped between the two moves
             os.replace(old, path)

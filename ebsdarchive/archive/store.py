@@ -25,12 +25,12 @@ from ebsdarchive.errors import ArchiveError, EbsdArchiveError, OutputError
 
 __all__ = [
     "cloned",
+    "errors_of",
     "file_sha256",
     "flush",
     "identity",
     "open_for_reading",
     "open_for_writing",
-    "output_error",
     "parts_sha256",
     "replacing",
 ]
@@ -78,30 +78,26 @@ def replacing(
     before = identity(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with interrupts_kept():
-            if start_from_target:
-                _copy(path, temporary)
-            else:
-                temporary.touch(exist_ok=False)
-            yield temporary
-            if check is not None:
-                check(temporary)
-            flush(temporary)
-        if identity(path) != before:
-            raise OutputError(
-                f"{path}: expected the file as it was at the start, found it changed by another "
-                f"program; nothing was written, start again"
-            )
-        if path.exists():
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-        if os.name == "posix":
-            flush(path.parent)
-    except EbsdArchiveError as error:  # the user knows the target, not the temporary file
-        text = str(error).replace(os.fspath(temporary), os.fspath(path))
-        raise type(error)(text) from error
-    except (OSError, RuntimeError) as error:
-        raise output_error(path, error) from error
+        with errors_of(path, temporary):
+            with interrupts_kept():
+                if start_from_target:
+                    _copy(path, temporary)
+                else:
+                    temporary.touch(exist_ok=False)
+                yield temporary
+                if check is not None:
+                    check(temporary)
+                flush(temporary)
+            if identity(path) != before:
+                raise OutputError(
+                    f"{path}: expected the file as it was at the start, found it changed by "
+                    f"another program; nothing was written, start again"
+                )
+            if path.exists():
+                shutil.copymode(path, temporary)
+            os.replace(temporary, path)
+            if os.name == "posix":
+                flush(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -197,7 +193,19 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def output_error(path: Path, error: OSError | RuntimeError) -> Exception:
+@contextlib.contextmanager
+def errors_of(target: Path, temporary: Path) -> Iterator[None]:
+    """Errors of writing a temporary file or folder, as those of the target that the user knows."""
+    try:
+        yield
+    except EbsdArchiveError as error:
+        text = str(error).replace(os.fspath(temporary), os.fspath(target))
+        raise type(error)(text) from error
+    except (OSError, RuntimeError) as error:
+        raise _output_error(target, temporary, error) from error
+
+
+def _output_error(path: Path, temporary: Path, error: OSError | RuntimeError) -> Exception:
     """The user's error for a failed write; other errors are returned as they are."""
     text = str(error)
     number = getattr(error, "errno", None)
@@ -209,7 +217,9 @@ def output_error(path: Path, error: OSError | RuntimeError) -> Exception:
             f"{path}: expected room for the file, found the disk or a size limit full "
             f"({free / 1e6:.0f} MB free); nothing was changed, free some space"
         )
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+    named = os.fspath(getattr(error, "filename", None) or "")
+    unwritable = number in (errno.EACCES, errno.EPERM, errno.EROFS)
+    if number is not None and (unwritable or named.startswith(os.fspath(temporary))):
         return OutputError(
             f"{path}: expected a place that can be written, found {os.strerror(number)}; "
             f"choose another with -o"

@@ -1,8 +1,8 @@
 """A lossless layer as Zarr without a copy: where in the file its chunks lie, and their codecs.
 
 The description is a reference file of version 1, which fsspec's ReferenceFileSystem, kerchunk and
-VirtualiZarr read. Chunks stay what they are; codecs are those of numcodecs, and imagecodecs' for
-JPEG-LS.
+VirtualiZarr read. It is ours since kerchunk's reader of HDF5 leaves out chunks with checksums.
+Chunks stay what they are; codecs are those of numcodecs, and imagecodecs' for JPEG-LS.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ebsdarchive.geometry import Grid
 __all__ = ["described_as_zarr"]
 
 _JPEG_LS = 32018
+_AXES = "entry/mean_intensity"
 
 
 def described_as_zarr(archive: Archive, layer: str, url: str) -> dict[str, Any]:
@@ -31,7 +32,8 @@ def described_as_zarr(archive: Archive, layer: str, url: str) -> dict[str, Any]:
 
     The array `patterns` has the dimensions (y, x, v, u) where a chunk does not cross the end of a
     row of the scan (always, with the profile archive), else (point, v, u). Coordinates x and y are
-    in µm, or in steps where the step is not known.
+    in µm, or in steps where the step is not known. Those of a raster are bytes of the file too:
+    VirtualiZarr takes no values that stand in the reference itself.
 
     Raises
     ------
@@ -57,16 +59,17 @@ def described_as_zarr(archive: Archive, layer: str, url: str) -> dict[str, Any]:
             )
         codecs = _codecs(dataset, where)
         dims, shape, chunks = _arrangement(dataset, archive.grid)
-        refs = {".zgroup": json.dumps({"zarr_format": 2})}
+        refs: dict[str, Any] = {".zgroup": json.dumps({"zarr_format": 2})}
         about = {"archive_id": archive.archive_id, "layer": layer, "node": node.name}
         refs[".zattrs"] = json.dumps(about)
         refs |= _described("patterns", dims, shape, chunks, dataset.dtype, codecs, "counts")
         places = _chunk_places(dataset, where)
+        coordinates = _coordinates(archive.grid, dims, group.file.get(_AXES), url)
     counts = [-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)]
     for number, (offset, size) in enumerate(places):
         key = ".".join(str(i) for i in np.unravel_index(number, counts))
-        refs[f"patterns/{key}"] = [url, offset, size]  # type: ignore[assignment]
-    return {"version": 1, "refs": refs | _coordinates(archive.grid, dims)}
+        refs[f"patterns/{key}"] = [url, offset, size]
+    return {"version": 1, "refs": refs | coordinates}
 
 
 def _arrangement(
@@ -151,19 +154,32 @@ def _described(
     }
 
 
-def _coordinates(grid: Grid, dims: list[str]) -> dict[str, str]:
-    """The positions of the points, whose values stand in the reference itself."""
+def _coordinates(grid: Grid, dims: list[str], axes: Any, url: str) -> dict[str, Any]:
+    """The positions of the points: where the view for NeXus has the same values, their place."""
     xy = grid.positions() * [grid.step_x_um or 1.0, grid.step_y_um or 1.0]
     values: dict[str, npt.NDArray] = {"x": xy[:, 0], "y": xy[:, 1]}
     if dims[0] == "y":
         values = {"x": xy[: grid.n_columns, 0], "y": xy[:: grid.n_columns, 1]}
-    refs: dict[str, str] = {}
+    refs: dict[str, Any] = {}
     steps = {"x": grid.step_x_um, "y": grid.step_y_um}
     for name, array in values.items():
         dim = name if dims[0] == "y" else "point"
         units = "step" if steps[name] is None else "um"
         shape = (len(array),)
         refs |= _described(name, [dim], shape, shape, np.dtype("<f8"), [], units)
+        stored = _stored_place(axes, f"axis_{name}", array)
         data = base64.b64encode(array.astype("<f8").tobytes()).decode("ascii")
-        refs[f"{name}/0"] = f"base64:{data}"
+        refs[f"{name}/0"] = f"base64:{data}" if stored is None else [url, *stored]
     return refs
+
+
+def _stored_place(axes: Any, name: str, values: npt.NDArray) -> tuple[int, int] | None:
+    """Offset and size of a dataset with these values as plain bytes; None where there is none."""
+    dataset = axes.get(name) if isinstance(axes, h5py.Group) else None
+    if not isinstance(dataset, h5py.Dataset) or dataset.chunks is not None:
+        return None
+    offset = dataset.id.get_offset()
+    if offset is None or dataset.dtype != np.dtype("<f8") or dataset.shape != values.shape:
+        return None
+    same = np.array_equal(dataset[()], values)
+    return (offset, dataset.id.get_storage_size()) if same else None

@@ -16,7 +16,7 @@ import click
 from ebsdarchive.cli.telling import is_verbose, progress_bar, said
 from ebsdarchive.errors import ArgumentError, EbsdArchiveError
 
-__all__ = ["BatchReport", "TableColumn", "is_batch", "refuse_of_one_scan"]
+__all__ = ["BatchReport", "TableColumn", "is_batch", "refuse_check_all", "refuse_of_one_scan"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,15 @@ def is_batch(
     from ebsdarchive.exchange.finding import is_scan_folder
 
     return is_marked or os.path.isdir(output) or not is_scan_folder(Path(sources[0]))
+
+
+def refuse_check_all(check_all: bool) -> None:
+    """Raise ArgumentError for --check-all, which is about several scans."""
+    if check_all:
+        raise ArgumentError(
+            "--check-all: expected several scans, or a folder -o, found one; `ebsdarchive verify "
+            "--data` checks an archive"
+        )
 
 
 def refuse_of_one_scan(options: dict[str, Any]) -> None:

@@ -12,9 +12,11 @@ from ebsdarchive.cli.batch_report import (
     BatchReport,
     TableColumn,
     is_batch,
+    refuse_check_all,
     refuse_of_one_scan,
 )
 from ebsdarchive.cli.options import (
+    CheckAllOption,
     MetadataOption,
     PathType,
     guarantee,
@@ -47,6 +49,7 @@ from ebsdarchive.cli.options import (
 @source_options
 @MetadataOption
 @click.option("--force", is_flag=True, help="Replace existing archives.")
+@CheckAllOption
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 @neural_options
 def command(source: tuple[str, ...], as_json: bool, **values: Any) -> None:
@@ -55,7 +58,8 @@ def command(source: tuple[str, ...], as_json: bool, **values: Any) -> None:
     SOURCE is a vendor's file or a folder of images; `ebsdarchive formats` lists what is read. With
     several, or a folder of scans, -o is a folder and gets an archive of each scan, in the same
     folders below. Called again, it goes on where it was: archives that are sound, of the same
-    source and options, are left. A scan that fails does not stop the rest.
+    source and options, are left, and read again only where they or their sources changed. A scan
+    that fails does not stop the rest.
 
     \b
     Examples:
@@ -71,6 +75,7 @@ def command(source: tuple[str, ...], as_json: bool, **values: Any) -> None:
     if is_batch(source, values["output"], (".h5", ".hdf5")):
         _compress_many(source, as_json, options=options, **values)
         return
+    refuse_check_all(values.pop("check_all"))
     from ebsdarchive import compress
 
     bar = progress_bar()

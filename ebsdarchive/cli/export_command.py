@@ -7,9 +7,16 @@ from typing import Any
 
 import click
 
-from ebsdarchive.cli.batch_report import BatchReport, TableColumn, is_batch
+from ebsdarchive.cli.batch_report import BatchReport, TableColumn, is_batch, refuse_check_all
 from ebsdarchive.cli.completion import layer_names
-from ebsdarchive.cli.options import FillOption, PathType, progress_bar, readable_bytes, region
+from ebsdarchive.cli.options import (
+    CheckAllOption,
+    FillOption,
+    PathType,
+    progress_bar,
+    readable_bytes,
+    region,
+)
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.exchange.outlines import WrittenOutlines
 from ebsdarchive.exchange.values import WrittenValues
@@ -54,6 +61,7 @@ from ebsdarchive.verbs.exporting_many import FILE_ENDINGS, FOLDER_FORMATS
     help="Type to write; by default the measured one.",
 )
 @click.option("--force", is_flag=True, help="Replace existing files.")
+@CheckAllOption
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 def command(
     archive: tuple[str, ...], output: str, format: str | None, as_json: bool, **values: Any
@@ -83,6 +91,7 @@ def command(
     if is_batch(archive, output, FILE_ENDINGS, format in FOLDER_FORMATS):
         _export_many(archive, output, format, as_json, values)
         return
+    refuse_check_all(values.pop("check_all"))
     from ebsdarchive import export
 
     bar = progress_bar()

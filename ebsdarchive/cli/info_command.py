@@ -55,8 +55,7 @@ def _source_lines(described: dict[str, Any]) -> list[str]:
                 _grid_line(scan["grid"]),
                 f"detector  {_listed(scan['detector'])}",
                 f"beam      {_listed(scan['microscope'])}",
-                f"phases    {', '.join(phase['name'] for phase in scan['phases']) or 'not known'}"
-                f"{', with orientations' if scan['has_orientations'] else ''}",
+                _phases_line(scan),
                 f"source    {scan['source']['format']}, read by {scan['source']['reader']}",
             )
         ]
@@ -74,6 +73,13 @@ def _patterns_line(scan: dict[str, Any]) -> str:
         f"scan      {scan['patterns']} patterns of {sy} x {sx} px, {scan['dtype']}, "
         f"{readable_bytes(scan['nbytes'])}"
     )
+
+
+def _phases_line(scan: dict[str, Any]) -> str:
+    names = ", ".join(phase["name"] for phase in scan["phases"]) or "not known"
+    frame = {"edax": "EDAX's", "oxford": "Oxford's"}.get(scan["sample_frame"])
+    with_them = "" if frame is None else f", with orientations ({frame} sample frame)"
+    return f"phases    {names}{with_them}"
 
 
 def _grid_line(grid: dict[str, Any]) -> str:
@@ -97,7 +103,7 @@ def _lines(described: dict[str, Any]) -> list[str]:
         f"  {_grid_line(grid)}",
         f"  detector  {_listed(described['detector'])}",
         f"  beam      {_listed(described['microscope'])}",
-        f"  phases    {', '.join(phase['name'] for phase in described['phases']) or 'not known'}",
+        f"  {_phases_line(described)}",
         f"  source    {source.get('file_name', 'made in memory')} ({source['format']}, read by "
         f"{source['reader']})",
         f"  opens directly in kikuchipy and PyEBSDIndex: "

@@ -11,6 +11,7 @@ from ebsdarchive.cli.completion import layer_names, scan_names
 from ebsdarchive.cli.telling import progress_bar
 
 __all__ = [
+    "CheckAllOption",
     "CorrelationOption",
     "FillOption",
     "LayerOption",
@@ -174,6 +175,12 @@ FillOption = click.option(
     "no phase was found (not-indexed, or not-indexed:MAP); may be repeated.",
 )
 
+CheckAllOption = click.option(
+    "--check-all",
+    is_flag=True,
+    help="Of several scans: read again what a batch has made and checked before, too.",
+)
+
 MetadataOption = click.option(
     "--metadata",
     type=PathType,
@@ -225,7 +232,7 @@ def indexing_options(background: str) -> Callable[..., Any]:
 
 def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a source that is no archive."""
-    for option in reversed(
+    return _adding(
         [
             click.option(
                 "--scan",
@@ -248,14 +255,12 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "running number, * for any text.",
             ),
         ]
-    ):
-        function = option(function)
-    return function
+    )(function)
 
 
 def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a neural fit."""
-    for option in reversed(
+    return _adding(
         [
             click.option(
                 "--method",
@@ -360,9 +365,7 @@ def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Where to train.",
             ),
         ]
-    ):
-        function = option(function)
-    return function
+    )(function)
 
 
 def pick_neural_options(values: dict[str, Any]) -> Any:

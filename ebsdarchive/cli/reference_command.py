@@ -17,7 +17,8 @@ def command(archive: str, output: str, layer: str, url: str | None, force: bool)
     """Write a reference by which Zarr reads the patterns of ARCHIVE in place.
 
     fsspec, kerchunk and VirtualiZarr open it. Profiles compat and none need numcodecs alone,
-    archive needs imagecodecs; of others, `ebsdarchive repack` makes one of these.
+    archive needs imagecodecs and not VirtualiZarr; of others, `ebsdarchive repack` makes one of
+    these. The reference holds for the file as it is: make it again after a change.
 
     \b
     Examples:

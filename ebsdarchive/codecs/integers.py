@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ebsdarchive.codecs.inflating import inflated
 from ebsdarchive.codecs.rans import Decoder, Tables, encode
 from ebsdarchive.errors import CorruptionError
 
@@ -78,7 +79,7 @@ class IntegerReader:
             at = _HEADER.size
             if zlib.crc32(data[at:]) != checksum:
                 raise ValueError("checksum")
-            codes = _inflated(data[at : at + told], contexts * _MOST_CLASSES)
+            codes = inflated(data[at : at + told], contexts * _MOST_CLASSES)
             if not (1 <= lanes <= _MOST_LANES and contexts and len(codes) % contexts == 0):
                 raise ValueError("header out of range")
             at += told
@@ -90,7 +91,7 @@ class IntegerReader:
             packed = np.frombuffer(data, np.uint8, offset=at + 2 * words)
             if len(packed) != (bits + 7) // 8:
                 raise ValueError("length")
-        except (struct.error, ValueError, zlib.error) as error:
+        except (struct.error, ValueError) as error:
             raise CorruptionError(
                 f"coded integers: expected as many bytes as the header says, found other "
                 f"({error}); they are damaged"
@@ -123,15 +124,6 @@ class IntegerReader:
             raise CorruptionError("coded integers: expected more raw bits, found their end")
         self._at += count
         return bits.astype(np.int64)
-
-
-def _inflated(data: bytes, most: int) -> bytes:
-    """Inflated bytes; what would grow beyond `most` is refused before it takes memory."""
-    inflater = zlib.decompressobj()
-    out = inflater.decompress(data, most + 1)
-    if len(out) > most or not inflater.eof:
-        raise ValueError("tables out of range")
-    return out
 
 
 def _classes(

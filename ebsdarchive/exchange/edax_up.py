@@ -193,6 +193,17 @@ def _known(step: float | None) -> float | None:
     return step if step is not None and 0 < step < math.inf else None
 
 
+def _extra(source: SourceFile | None, dtype: str) -> tuple[int | None, bytes]:
+    """What the header of a source of the same kind says of "extra" patterns, and these patterns;
+    None where there is no such header."""
+    if source is None or source.header is None or len(source.header) < _V3.size:
+        return None, b""
+    kind = {"uint8": "up1", "uint16": "up2"}[dtype]
+    if source.format not in (f"EDAX {kind} version {version}" for version in (3, 4, 5)):
+        return None, b""
+    return _V3.unpack_from(source.header)[4], source.trailer or b""
+
+
 def write_up(
     path: str | os.PathLike[str],
     blocks: Iterable[npt.NDArray],
@@ -200,6 +211,7 @@ def write_up(
     shape: tuple[int, int],
     dtype: str,
     version: int = 3,
+    source: SourceFile | None = None,
     frame: tuple[bytes, bytes] | None = None,
 ) -> None:
     """Write patterns.
@@ -214,6 +226,10 @@ def write_up(
         "uint8" for up1 or "uint16" for up2.
     version
         3, or 1 for old readers; version 1 holds no grid.
+    source
+        Where all the patterns come from unchanged: what an up file said of "extra" patterns, and
+        these themselves, are written again. EMSphInx takes a hexagonal grid whose rows are all of
+        one length for one with extra patterns, so others of this kind say that there are.
     frame
         Header and trailer of a file of the same grid, shape and type, to be written as they are.
     """
@@ -222,12 +238,15 @@ def write_up(
             f"up file: expected uint8 or uint16 and version 1 or 3, found {dtype} and {version}"
         )
     sy, sx = shape
+    extra, behind = _extra(source, dtype)
+    if extra is None:
+        extra = int(grid.is_hexagonal and grid.n_columns_even == grid.n_columns)
     header = UpHeader(
         version,
         sx,
         sy,
         0,
-        0,
+        extra,
         grid.n_columns,
         grid.n_rows,
         grid.is_hexagonal,
@@ -242,5 +261,7 @@ def write_up(
             written += len(block)
         if frame is not None:
             file.write(frame[1])
+        elif version != 1:
+            file.write(behind)
     if written != grid.size:
         raise FormatError(f"{path}: expected {grid.size} patterns, found {written}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ebsdarchive.archive.file import is_archive
+from ebsdarchive.archive.folder import ARCHIVES_RECORD, EXPORTS_RECORD
 from ebsdarchive.errors import EbsdArchiveError
 from ebsdarchive.exchange import open_scan
 from ebsdarchive.exchange.readable import (
@@ -196,6 +197,8 @@ def _folders(root: Path, leave_out: Path | None, found: Found) -> Iterator[_Fold
         try:
             with os.scandir(path) as entries:
                 for item in entries:
+                    if item.name in (ARCHIVES_RECORD, EXPORTS_RECORD):
+                        continue
                     if item.name.startswith("."):
                         folder.is_zarr |= item.name in (".zgroup", ".zarray")
                     elif item.is_dir():

@@ -2,6 +2,10 @@
 
 orix reads the table and the phases. The grid stands in the header, which orix leaves aside, and
 Oxford's decimal commas are made points for it.
+
+Angles of an .ang refer to EDAX's sample frame, those of a .ctf to Oxford's (CS1), whatever program
+wrote it. The "CS0" of its header is the same, unless the specimen was turned in Oxford's software,
+which a .ctf does not say.
 """
 
 from __future__ import annotations
@@ -105,6 +109,8 @@ def _read_ctf(path: Path) -> MapFile:
     settings = " ".join(line for line in header if line.startswith("Euler angles refer"))
     named = dict(re.findall(r"(Mag|KV|TiltAngle)\s+([-+\d.,eE]+)", settings))
     orientations, phases = _map(path, grid, decimal_commas=True)
+    if orientations is not None:
+        orientations = replace(orientations, sample_frame="oxford")
     return MapFile(
         path,
         "Oxford ctf",

@@ -1,13 +1,13 @@
 """Orientations and phases that vendors' HDF5 files hold beside the patterns.
 
-kikuchipy leaves them out. Angles are Bunge's, and are taken as the file gives them: reference
-frames differ between vendors (EDAX and Oxford are a quarter turn apart), and are not changed here.
+kikuchipy leaves them out. Angles are Bunge's, and are taken as the file gives them, in the vendor's
+sample frame.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ebsdarchive.archive.conformity import plain
 from ebsdarchive.archive.store import open_for_reading
 from ebsdarchive.exchange.source_text import utf8
-from ebsdarchive.scan import Orientations, Phase
+from ebsdarchive.scan import Orientations, Phase, SampleFrame
 
 __all__ = ["MAPS", "read_maps"]
 
@@ -38,6 +38,8 @@ class _Maps:
         Names of other maps that are kept, by the name they get.
     lattice
         Six entries of a phase, or fewer that hold several numbers.
+    sample_frame
+        Of the orientations.
     confidence
         Map that is -1 where a point is not indexed; without one, the phase is 0 there.
     """
@@ -50,6 +52,7 @@ class _Maps:
     space_group: tuple[str, ...]
     lattice: tuple[str, ...]
     properties: dict[str, str]
+    sample_frame: SampleFrame = "oxford"
     confidence: str = ""
     lattice_radians: bool = False
 
@@ -64,6 +67,7 @@ MAPS = {
         ("SpaceGroupNumber", "Space Group Number"),
         tuple(f"Lattice Constant {k}" for k in ("a", "b", "c", "alpha", "beta", "gamma")),
         {"CI": "confidence_index", "IQ": "image_quality", "Fit": "fit", "SEM Signal": "sem_signal"},
+        sample_frame="edax",
         confidence="CI",
     ),
     "bruker nano": _Maps(
@@ -137,7 +141,8 @@ def read_maps(
         not_indexed = ids < 1 if confidence is None else (confidence == -1) | (ids < 0)
     else:
         not_indexed = ids < 1
-    return _orientations(euler, ids, not_indexed, properties, rule.degrees, order), phases
+    found = _orientations(euler, ids, not_indexed, properties, rule.degrees, order)
+    return None if found is None else replace(found, sample_frame=rule.sample_frame), phases
 
 
 def _orientations(

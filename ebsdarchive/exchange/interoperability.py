@@ -239,7 +239,8 @@ _NOTES = """
 - **EMsoft and EMSphInx** read patterns in HDF5 as 8 bit, whatever they are: give them `up2`, or
   `--dtype uint8`. EMsoft's own binary input is `emsoft-data`, without any header.
 - **up1, up2** are of version 3. Old readers, EMsoft's of 2018 among them, want
-  `--format-version 1`, which holds no grid.
+  `--format-version 1`, which holds no grid. A raw layer whose source is such a file comes back byte
+  for byte from version 3, with the "extra" patterns behind its grid, which kikuchipy counts too.
 - **edax-h5** says "OIM Analysis 8.6.00 layout, written by ebsdarchive" as its version, since
   readers compare the beginning. kikuchipy wants the ending .h5, and PyEBSDIndex opens .h5 for
   writing too: give it .oh5 where the place is read-only. The projection centre is the mean.
@@ -254,8 +255,9 @@ _NOTES = """
   and points. zarr needs `pip install 'ebsdarchive[zarr]'`.
 - **Orientations** are those of the archive's one orientation map, else those that came with the
   scan; `--orientations` names another. They are given in the sample frame of the format: EDAX's,
-  which is kikuchipy's too, or Oxford's CS1, where the first Bunge angle is 90 degrees less. The
-  .ang is written by orix, which has square grids alone.
+  which is kikuchipy's too, or Oxford's CS1, where the first Bunge angle is 90 degrees less; axes of
+  crystals are not changed (concepts/geometry.md). The .ang is written by orix, which has square
+  grids alone.
 - **Scaling** happens only where a type cannot hold the counts, and to up1 and up2, whose type is in
   their name. All else is refused until `--dtype` asks for it.
 """

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -206,7 +207,14 @@ def _read(path: Path, name: str, key: tuple[slice, ...]) -> npt.NDArray:
 def _netcdf(path: Path) -> Any:
     import xarray
 
-    return xarray.open_dataset(path, mask_and_scale=False, decode_times=False, cache=False)
+    if not h5py.is_hdf5(path):
+        raise FormatError(
+            f"{path}: expected netCDF 4, which is HDF5, found something else; is it truncated, or "
+            f"of an older version?"
+        )
+    return xarray.open_dataset(
+        path, engine="h5netcdf", mask_and_scale=False, decode_times=False, cache=False
+    )
 
 
 def _netcdf_variables(path: Path) -> dict[str, _Variable]:
@@ -232,7 +240,12 @@ def _zarr_node(path: Path) -> Any:
             f"{path}: expected the package zarr to read it, found none; install it with "
             f"pip install 'ebsdarchive[zarr]'"
         ) from error
-    return zarr.open(str(path), mode="r")
+    try:
+        return zarr.open(str(path), mode="r")
+    except FileNotFoundError as error:
+        raise FormatError(
+            f"{path}: expected an array or group of Zarr, found neither; is the folder complete?"
+        ) from error
 
 
 def _zarr_arrays(node: Any) -> dict[str, Any]:

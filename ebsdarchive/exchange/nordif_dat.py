@@ -52,6 +52,10 @@ def read(path: Path, scan: str | None = None) -> Scan:
 
 
 def _read(path: Path) -> Scan:
+    if not (path.parent / _BESIDE[0]).is_file():
+        raise FormatError(
+            f"{path}: expected {_BESIDE[0]} beside it, which has its size, found none; copy it too"
+        )
     signal = loaded(path, "NORDIF", {})
     sy, sx = (int(size) for size in signal.data.shape[-2:])
     ny, nx = _navigation_shape(signal)

@@ -23,7 +23,7 @@ __all__ = ["read", "scan_names"]
 
 _HEAD = struct.Struct("<5IhBh")
 _STEP_FROM_END = 45
-_LARGEST_STEP_UM = 2000.0
+_STEPS_UM = 1e-4, 2000.0  # no beam is moved by less: other bytes stand there
 
 
 def scan_names(path: Path) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def _step(beside: Path) -> float | None:
     with beside.open("rb") as file:
         file.seek(-_STEP_FROM_END, 2)
         (step,) = struct.unpack("<d", file.read(8))
-    return step if 0 < step < _LARGEST_STEP_UM else None
+    return step if _STEPS_UM[0] <= step <= _STEPS_UM[1] else None
 
 
 class _PatPatterns:

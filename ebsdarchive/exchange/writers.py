@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ebsdarchive.archive.folder import FOLDER_RECORD, replacing_folder
 from ebsdarchive.archive.store import replacing
+from ebsdarchive.crystal_map import in_sample_frame
 from ebsdarchive.errors import OutputError
 from ebsdarchive.exchange.columns import Column
 from ebsdarchive.exchange.estimates import Estimates
@@ -29,7 +30,6 @@ from ebsdarchive.exchange.writing.beside import (
     write_sidecar,
 )
 from ebsdarchive.exchange.writing.job import WRITTEN_BY, Job
-from ebsdarchive.exchange.writing.orientations import in_sample_frame
 from ebsdarchive.exchange.writing.registry import choose_format
 from ebsdarchive.scan import Scan
 
@@ -85,7 +85,6 @@ def write_patterns(
     intensity_range: tuple[float, float] | None = None,
     origin: dict[str, Any] | None = None,
     overview: tuple[npt.NDArray, tuple[float, float]] | None = None,
-    sample_frame: str = "edax",
     columns: Sequence[Column] = (),
     estimates: Estimates | None = None,
     force: bool = False,
@@ -113,8 +112,6 @@ def write_patterns(
         Plain values that say where the patterns come from; kept in or beside the file.
     overview
         A map (ny, nx) of the archived scan and its extent in steps, for pictures.
-    sample_frame
-        Of the scan's orientations, "edax" (which is kikuchipy's) or "oxford".
     columns
         More values of each pattern, for h5, npz and nc.
     estimates
@@ -137,7 +134,7 @@ def write_patterns(
     version = chosen.version_for(version, path)
     chosen.require_grid(scan.grid, path)
     if scan.orientations is not None:
-        turned = in_sample_frame(scan.orientations, sample_frame, chosen.sample_frame)
+        turned = in_sample_frame(scan.orientations, chosen.sample_frame)
         scan = replace(scan, orientations=turned)
     if not np.can_cast(measured_dtype, wanted, "safe") and wanted != "float32":
         intensity_range = intensity_range or range_of(scan.patterns)

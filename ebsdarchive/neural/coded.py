@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.codecs.images import decode_images, encode_images
+from ebsdarchive.codecs.inflating import inflated
 from ebsdarchive.codecs.networks import QuantisedNetwork, decode_network, encode_network
 from ebsdarchive.errors import CorruptionError
 from ebsdarchive.neural.field import FieldTensors
@@ -126,11 +127,10 @@ def decode_mask(data: bytes, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
     size = shape[0] * shape[1]
     if not data:
         return np.ones(shape, dtype=bool)
-    inflater = zlib.decompressobj()
     try:
-        bits = inflater.decompress(data, size)  # no more than there are pixels, eight times over
-    except zlib.error as error:
-        raise CorruptionError(f"mask: expected deflated bits, found damage ({error})") from error
-    if len(bits) != (size + 7) // 8 or not inflater.eof:
+        bits = inflated(data, (size + 7) // 8)
+    except ValueError as error:
+        raise CorruptionError(f"mask: expected {size} deflated bits, found {error}") from error
+    if len(bits) != (size + 7) // 8:
         raise CorruptionError(f"mask: expected {size} bits, found {8 * len(bits)}")
     return np.unpackbits(np.frombuffer(bits, np.uint8), count=size).reshape(shape).astype(bool)

@@ -15,6 +15,7 @@ from ebsdarchive.exchange.finding import FoundFile, find_scans
 from ebsdarchive.exchange.readable import readable_for
 from ebsdarchive.metadata.documents import given_metadata
 from ebsdarchive.verbs.annotating import annotate
+from ebsdarchive.verbs.archive_record import ArchiveRecord, source_state
 from ebsdarchive.verbs.batching import Follower, Outcome, Result, run_batch, unfollowed
 from ebsdarchive.verbs.compressing import compress
 from ebsdarchive.verbs.describing import info
@@ -37,6 +38,7 @@ def compress_many(
     index_pattern: str | None = None,
     metadata: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     force: bool = False,
+    check_all: bool = False,
     progress: Progress = silent,
     follower: Follower = unfollowed,
 ) -> list[Outcome]:
@@ -46,6 +48,10 @@ def compress_many(
     source and options, is done before. An archive that lacks its neural layer is given one, from
     the checkpoint of an interrupted fit where there is one; one that is damaged or was made with
     other options is made anew. A scan that fails does not stop the rest.
+
+    The folder gets a record of archives that were found or made sound
+    (`ebsdarchive-archives.jsonl`). They are not decoded, nor their sources digested again, as long
+    as neither changes in size, times or inode.
 
     Parameters
     ----------
@@ -62,6 +68,8 @@ def compress_many(
         is given them where it has none.
     force
         Make all archives anew, whatever stands in their places.
+    check_all
+        Decode archives and digest sources that seem to be as they were, too.
     follower
         Told of every scan as it begins and ends.
 
@@ -92,8 +100,10 @@ def compress_many(
     if metadata is not None:
         asked = replace(asked, metadata=given_metadata(metadata))
 
+    record = ArchiveRecord(folder)
+
     def work(one: FoundFile, target: Path) -> Result:
-        return _archived(one, target, asked, metadata, force, progress)
+        return _archived(one, target, asked, metadata, force, check_all, record, progress)
 
     return run_batch(found, targets_below(folder, found.files, ".archive.h5"), work, follower)
 
@@ -104,13 +114,17 @@ def _archived(
     asked: Asked,
     metadata: str | os.PathLike[str] | Mapping[str, Any] | None,
     force: bool,
+    check_all: bool,
+    record: ArchiveRecord,
     progress: Progress,
 ) -> Result:
     """Make the archive of a scan, or what is missing of it."""
     if asked.index_pattern is not None and not _is_of_images(one.path):
         asked = replace(asked, index_pattern=None)
     opened = open_scan(one.path, scan=one.scan, index_pattern=asked.index_pattern)
-    standing = "to replace" if force else standing_of(target, opened, asked, progress)
+    source = source_state(opened)
+    known = not check_all and record.holds(target, opened)
+    standing = "to replace" if force else standing_of(target, opened, asked, known, progress)
     if standing in ("done", "to fit"):
         is_new = standing == "to fit"
         if is_new:
@@ -118,6 +132,7 @@ def _archived(
         if metadata is not None and not open_archive(target).metadata():
             annotate(target, metadata=metadata, progress=progress)
             is_new = True
+        record.keep(target, opened, source)
         return "done" if is_new else "done before", _figures(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     compress(
@@ -133,6 +148,7 @@ def _archived(
         force=standing == "to replace",
         progress=progress,
     )
+    record.keep(target, opened, source)
     return "done", _figures(target)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ebsdarchive.archive.description import read_sample_frame
 from ebsdarchive.archive.file import is_archive, open_archive
 from ebsdarchive.archive.layers import layer_node
 from ebsdarchive.archive.layout import is_cloud
@@ -92,6 +93,7 @@ def _describe_scan(scan: Scan) -> dict[str, Any]:
         "microscope": _known(asdict(scan.microscope)),
         "phases": [_known(asdict(phase)) for phase in scan.phases],
         "has_orientations": scan.orientations is not None,
+        "sample_frame": None if scan.orientations is None else scan.orientations.sample_frame,
         "has_background": scan.static_background is not None,
         "source": _known({"format": scan.source.format, "reader": scan.source.reader, **said}),
     }
@@ -128,6 +130,7 @@ def _describe_archive(path: str | os.PathLike[str]) -> dict[str, Any]:
             "microscope": _own(attributes_of(scan["microscope"])),
             "phases": [_own(attributes_of(node)) for node in scan.get("phases", {}).values()],
             "has_orientations": "orientations" in scan,
+            "sample_frame": read_sample_frame(group),
             "source": {
                 key: value
                 for key, value in _own(attributes_of(group["source"])).items()

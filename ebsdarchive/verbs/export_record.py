@@ -1,24 +1,24 @@
-"""What was exported into a folder: one JSON line for each file, by which a batch knows its own.
+"""What was exported into a folder: by this record a batch knows its own files.
 
-A line is added before an export begins and when it is complete, with the digests of what was
-written; the last line of an output counts. So an interrupted batch goes on, a file that was changed
-afterwards is noticed, and one that somebody else put there is not replaced.
+A line is added before an export begins and when it is complete, with the digests and states of what
+was written. So an interrupted batch goes on, a file that was changed afterwards is noticed, and one
+that somebody else put there is not replaced.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ebsdarchive.archive.folder import EXPORTS_RECORD
 from ebsdarchive.archive.store import file_sha256, parts_sha256
 from ebsdarchive.errors import OutputError
+from ebsdarchive.verbs.folder_record import FolderRecord, state_of
 
-__all__ = ["RECORD_NAME", "ExportRecord"]
+__all__ = ["ExportRecord"]
 
-RECORD_NAME = "ebsdarchive-exports.jsonl"
+_NEEDED = {"begun": {"asked"}, "done": {"asked", "sha256", "files", "figures"}}
 
 
 class ExportRecord:
@@ -28,17 +28,13 @@ class ExportRecord:
     ----------
     folder
         May not exist yet.
+    check_all
+        Whether to digest files that are as they were, too.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.path = folder / RECORD_NAME
-        self._last: dict[str, dict[str, Any]] = {}
-        if self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-                entry = _parsed(line)
-                if entry is not None:
-                    self._last[entry["output"]] = entry
+    def __init__(self, folder: Path, check_all: bool = False) -> None:
+        self.folder, self.check_all = folder, check_all
+        self._record = FolderRecord(folder, EXPORTS_RECORD, _NEEDED)
 
     def standing(self, output: Path, asked: dict[str, Any]) -> Literal["absent", "ours", "done"]:
         """What an output is: done as asked, made here otherwise (or begun), or not there.
@@ -48,26 +44,28 @@ class ExportRecord:
         OutputError
             If there is a file that this record does not know, or that was changed since.
         """
-        entry = self._last.get(self._key(output))
+        entry = self._record.last(output)
         if not output.exists():
             return "absent" if entry is None else "ours"  # a file beside it may still be there
         if entry is None:
             raise _in_the_way(output, "one that no export recorded here made")
         if entry["state"] == "begun":
             return "ours"
-        files = {self.folder / name: digest for name, digest in entry["sha256"].items()}
-        if any(path.exists() and _digest(path) != digest for path, digest in files.items()):
+        there = [name for name in entry["sha256"] if (self.folder / name).exists()]
+        if any(self._is_changed(entry, name) for name in there):
             raise _in_the_way(output, "one that was changed since it was exported")
-        whole = all(path.exists() for path in files)
+        whole = len(there) == len(entry["sha256"])
         return "done" if whole and entry["asked"] == asked else "ours"
 
     def figures(self, output: Path) -> dict[str, Any]:
         """What was recorded of a complete export."""
-        return dict(self._last[self._key(output)]["figures"])
+        entry = self._record.last(output)
+        assert entry is not None
+        return dict(entry["figures"])
 
     def begin(self, output: Path, asked: dict[str, Any]) -> None:
         """Note that an output is about to be written."""
-        self._add({"output": self._key(output), "state": "begun", "asked": asked})
+        self._record.add(output, {"state": "begun", "asked": asked})
 
     def complete(
         self,
@@ -77,35 +75,17 @@ class ExportRecord:
         figures: dict[str, Any],
     ) -> None:
         """Note that an output and the `files` that belong to it are complete."""
-        digests = {self._key(path): _digest(path) for path in files}
-        entry = {"output": self._key(output), "state": "done", "asked": asked}
-        self._add({**entry, "sha256": digests, "figures": figures})
+        states = {self._record.key(path): state_of(path) for path in files}
+        digests = {self._record.key(path): _digest(path) for path in files}
+        entry = {"state": "done", "asked": asked, "sha256": digests, "files": states}
+        self._record.add(output, {**entry, "figures": figures})
 
-    def _key(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
-
-    def _add(self, entry: dict[str, Any]) -> None:
-        with self.path.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    file.write(b"\n")  # a crash has cut the line before
-            file.write(json.dumps(entry).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._last[entry["output"]] = entry
-
-
-def _parsed(line: str) -> dict[str, Any] | None:
-    """An entry; None for an empty line, or one that a crash has cut."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    needed = {"begun": {"output", "asked"}, "done": {"output", "asked", "sha256", "figures"}}
-    if not isinstance(entry, dict) or needed.get(str(entry.get("state")), {""}) - set(entry):
-        return None
-    return entry
+    def _is_changed(self, entry: dict[str, Any], name: str) -> bool:
+        """Whether a file that is there is another one than was written."""
+        path = self.folder / name
+        if not self.check_all and state_of(path) == entry["files"].get(name):
+            return False
+        return _digest(path) != entry["sha256"][name]
 
 
 def _digest(path: Path) -> str:

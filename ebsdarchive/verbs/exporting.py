@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.analysis.neighbours import FilledPatterns
+from ebsdarchive.archive.description import read_source_ends
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.nodes import attributes_of
 from ebsdarchive.archive.orientation_maps import orientation_map_names, read_orientation_map
@@ -22,7 +23,7 @@ from ebsdarchive.exchange.outlines import WrittenOutlines, write_outline_file
 from ebsdarchive.exchange.writers import Written, write_patterns
 from ebsdarchive.exchange.writing.registry import WRITE_FORMATS
 from ebsdarchive.geometry import Grid
-from ebsdarchive.scan import Detector, Orientations, Patterns, Scan, read_at
+from ebsdarchive.scan import Detector, Patterns, Scan, read_at
 from ebsdarchive.verbs.filling import estimates_of, find_filling
 from ebsdarchive.verbs.progress import Progress, silent, stage
 from ebsdarchive.verbs.targets import require_other_file
@@ -97,6 +98,10 @@ def export(
             f"{name}; name it, as in --layer maps/boundaries"
         )
     scan, from_map = _with_orientations(archive, archive.scan(name), orientations)
+    if name == "raw" and region is None and not fill:
+        with archive.group() as group:
+            header, trailer = read_source_ends(group)
+        scan = replace(scan, source=replace(scan.source, header=header, trailer=trailer))
     filled = find_filling(archive, fill, stage(progress, "looking for blank patterns"))
     if filled is not None:
         scan = replace(scan, patterns=FilledPatterns(scan.patterns, filled))
@@ -117,7 +122,6 @@ def export(
         version=format_version,
         intensity_range=layer_range(archive, name),
         origin=origin,
-        sample_frame=sample_frame_of(scan) if from_map is None else "edax",
         estimates=estimates_of(filled, fill, lambda points: np.isin(indices, points)),
         force=force,
         formats=EXPORTED,
@@ -138,12 +142,6 @@ def _with_orientations(archive: Archive, scan: Scan, name: str | None) -> tuple[
         found = read_orientation_map(group, name)
     name = name.removeprefix("maps/")
     return replace(scan, orientations=found.orientations, phases=found.phases), name
-
-
-def sample_frame_of(scan: Scan) -> str:
-    """Sample frame of the orientations that came with a scan: they are kept as the source has
-    them, and those of Oxford and Bruker have another frame than all others."""
-    return "oxford" if scan.source.format.startswith(("Oxford", "Bruker")) else "edax"
 
 
 def _outlines(archive: Archive, layer: str) -> Outlines | None:
@@ -235,10 +233,11 @@ def select(scan: Scan, patterns: Patterns, grid: Grid, nearest: npt.NDArray[np.i
         )
     orientations = scan.orientations
     if orientations is not None:
-        orientations = Orientations(
-            orientations.quaternions[nearest],
-            orientations.phase_id[nearest],
-            {name: values[nearest] for name, values in orientations.properties.items()},
+        orientations = replace(
+            orientations,
+            quaternions=orientations.quaternions[nearest],
+            phase_id=orientations.phase_id[nearest],
+            properties={name: values[nearest] for name, values in orientations.properties.items()},
         )
     return Scan(
         patterns=patterns,

@@ -45,14 +45,15 @@ def export_many(
     fill: Sequence[str] = (),
     dtype: str | None = None,
     force: bool = False,
+    check_all: bool = False,
     progress: Progress = silent,
     follower: Follower = unfollowed,
 ) -> list[Outcome]:
     """Write the patterns of each archive in files and folders to a file for other software.
 
     The folder gets a record of what was exported (`ebsdarchive-exports.jsonl`): an output that is
-    there as it was written, of the same layer and options, is done before. An archive that fails
-    does not stop the rest.
+    there as it was written, of the same layer and options, is done before. Files of which size,
+    times or inode changed are digested anew. An archive that fails does not stop the rest.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ def export_many(
         As for `export`.
     force
         Write all files anew, whatever stands in their places.
+    check_all
+        Digest files that seem to be as they were, too.
     follower
         Told of every archive as it begins and ends.
 
@@ -99,7 +102,7 @@ def export_many(
         "fill": list(fill),
         "dtype": dtype,
     }
-    record = ExportRecord(folder)
+    record = ExportRecord(folder, check_all)
 
     def work(one: FoundFile, target: Path) -> Result:
         return _exported(one, target, record, asked, force, progress)

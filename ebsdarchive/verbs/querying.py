@@ -15,7 +15,7 @@ from ebsdarchive.errors import ArgumentError
 from ebsdarchive.exchange.values import WrittenValues
 from ebsdarchive.exchange.writers import Written, write_patterns
 from ebsdarchive.scan import Patterns
-from ebsdarchive.verbs.exporting import layer_range, origin_of, sample_frame_of, select
+from ebsdarchive.verbs.exporting import layer_range, origin_of, select
 from ebsdarchive.verbs.filling import estimates_of, find_filling
 from ebsdarchive.verbs.gradients import gradient_at
 from ebsdarchive.verbs.places import Places, Where, find_places
@@ -150,7 +150,6 @@ def query(
         dtype=dtype,
         intensity_range=layer_range(archive, name),
         origin=origin_of(archive, name) | _asked(places, regrid, between),
-        sample_frame=sample_frame_of(scan),
         overview=_overview(archive, output),
         estimates=estimates,
         force=force,

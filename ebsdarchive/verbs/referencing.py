@@ -34,7 +34,7 @@ def reference(
     Returns
     -------
     int
-        The number of chunks.
+        The number of chunks of patterns.
 
     Raises
     ------
@@ -50,4 +50,5 @@ def reference(
         open(temporary, "w", encoding="utf-8") as file,
     ):
         json.dump(found, file)
-    return sum(isinstance(entry, list) for entry in found["refs"].values())
+    patterns = [entry for key, entry in found["refs"].items() if key.startswith("patterns/")]
+    return sum(isinstance(entry, list) for entry in patterns)

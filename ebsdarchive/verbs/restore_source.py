@@ -18,7 +18,7 @@ from ebsdarchive.restorers.checkpoint import Checkpoint, read_checkpoint
 from ebsdarchive.restorers.registry import method_of, shipped_model
 from ebsdarchive.restorers.stored_models import read_stored
 from ebsdarchive.scan import Scan
-from ebsdarchive.verbs.exporting import origin_of, sample_frame_of
+from ebsdarchive.verbs.exporting import origin_of
 from ebsdarchive.verbs.opening import require_no_choice
 
 __all__ = ["Model", "NeuralLayer", "Source", "model_for", "opened_source"]
@@ -89,11 +89,6 @@ class Source:
         if os.path.isfile(self.path):
             said["source_sha256"] = file_sha256(self.path)
         return said
-
-    @property
-    def sample_frame(self) -> str:
-        """Of the scan's orientations."""
-        return sample_frame_of(self.scan)
 
 
 def opened_source(

@@ -162,7 +162,6 @@ class FileTarget:
             dtype=self.asked_dtype,
             format=self.format,
             origin=origin,
-            sample_frame=self.source.sample_frame,
             force=self.force,
             formats=EXPORTED,
             keep_header=self.dtype == measured,

@@ -44,8 +44,16 @@ class Asked:
     metadata: dict[str, Any] | None = None
 
 
-def standing_of(target: Path, scan: Scan, asked: Asked, progress: Progress) -> Standing:
+def standing_of(
+    target: Path, scan: Scan, asked: Asked, known: bool, progress: Progress
+) -> Standing:
     """What is to be done for the archive `target` of a scan.
+
+    Parameters
+    ----------
+    known
+        Whether the archive is known to be sound and of this scan: it is compared with what is
+        asked for alone.
 
     Returns
     -------
@@ -73,11 +81,12 @@ def standing_of(target: Path, scan: Scan, asked: Asked, progress: Progress) -> S
         if _is_truncated(target):
             return "to replace"  # nobody can read anything of it
         raise _in_the_way(target, str(error).rpartition("found ")[2]) from error
-    _require_same_source(target, scan)
-    report = check_archive(target, data=True, progress=stage(progress, "checking archive"))
-    if not report.sound:
-        _require_nothing_added(target, list(report.layers), asked, "damage")
-        return "to replace"
+    if not known:
+        _require_same_source(target, scan)
+        report = check_archive(target, data=True, progress=stage(progress, "checking archive"))
+        if not report.sound:
+            _require_nothing_added(target, list(report.layers), asked, "damage")
+            return "to replace"
     archive = Archive(target)
     standing = _compared(archive, asked)
     if standing == "to replace":

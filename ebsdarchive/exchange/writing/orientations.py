@@ -1,13 +1,11 @@
 """Orientations and phases in the terms of vendors' files: Bunge angles, phase numbers, codes.
 
-Sample frames differ: kikuchipy has EDAX TSL's (RD, TD, ND), from which Oxford's CS1 and Bruker's
-are turned by 90 degrees about the normal, so that the first Bunge angle is 90 degrees less there
-(PyEBSDIndex has the same rule). orix is imported only when called.
+orix is imported only when called.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,6 @@ __all__ = [
     "PhaseEntry",
     "as_crystal_map",
     "bunge_angles",
-    "in_sample_frame",
     "named_property",
     "phase_entries",
     "phase_numbers",
@@ -69,16 +66,6 @@ class PhaseEntry:
     point_group: str | None
     laue_group: str | None
     edax_symmetry: int | None
-
-
-def in_sample_frame(orientations: Orientations, given: str, wanted: str) -> Orientations:
-    """Orientations of one sample frame ("edax" or "oxford") in another one."""
-    if given == wanted:
-        return orientations
-    w, x, y, z = orientations.quaternions.T
-    sign = 1 if wanted == "oxford" else -1  # a turn about z before all others
-    turned = np.stack([w - sign * z, x + sign * y, y - sign * x, z + sign * w], axis=1)
-    return replace(orientations, quaternions=turned * np.sqrt(0.5))
 
 
 def bunge_angles(scan: Scan) -> npt.NDArray[np.float64]:

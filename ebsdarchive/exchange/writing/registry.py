@@ -14,6 +14,7 @@ from ebsdarchive.exchange.edax_up import write_up
 from ebsdarchive.exchange.writing import arrays, edax_h5, flat, hdf5, images, oxford
 from ebsdarchive.exchange.writing.job import Job
 from ebsdarchive.geometry import Grid
+from ebsdarchive.scan import SampleFrame
 
 __all__ = ["WRITE_FORMATS", "WriteFormat", "choose_format"]
 
@@ -48,7 +49,7 @@ class WriteFormat:
     orientations
         Where they go: nowhere, inside the file, or into an .ang beside it (or both).
     sample_frame
-        That of its orientations, "edax" or "oxford"; see `orientations`.
+        That of its orientations; see `ebsdarchive.scan.Orientations`.
     versions
         Versions of the format that can be asked for, the default first.
     folder
@@ -68,7 +69,7 @@ class WriteFormat:
     equal_steps: bool = False
     pc: Literal["none", "one", "each"] = "none"
     orientations: Literal["none", "inside", "beside", "both"] = "none"
-    sample_frame: Literal["edax", "oxford"] = "edax"
+    sample_frame: SampleFrame = "edax"
     versions: tuple[int, ...] = ()
     folder: bool = False
     in_memory: bool = False
@@ -128,6 +129,7 @@ def _write_up(job: Job) -> None:
         job.scan.detector.shape,
         job.dtype,
         job.version or 3,
+        job.scan.source if job.quantisation.is_identity else None,
         job.frame,
     )
 
