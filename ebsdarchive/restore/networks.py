@@ -1,6 +1,6 @@
-"""What all networks of this room have in common: their batches, and how tensors become a checkpoint.
+"""What all networks of this room have in common: their batches, and tensors as checkpoints.
 
-Each module of a network (`autoencoder`, `unet` with `diffusion`, `latent`, `conditioned`,
+Each module of a network (`autoencoder`, `diffusion`, `latent`, `kikuchi_network`,
 `orientation_network`) offers a trainer the same three functions, and nothing else needs to be
 known to train it:
 
@@ -21,18 +21,19 @@ known to train it:
 
 Modules by method, `learned.module_of(method)`:
 
-==================  =====================  ========================================================
-method              module                 notes
-==================  =====================  ========================================================
-autoencoder         autoencoder            config {"kind": "seed"}; sizes that 4 divides; MSE, Adam
-autoencoder-smooth  autoencoder            config {"kind": "smooth"}; any size
-ddpm, ddim          diffusion              one network, two samplers; sizes that 8 divides; AdamW
-                                           (weight decay 0.01), EMA
-mldm                latent                 first `latent.autoencoder_loss` until it settles, then
-                                           `loss` (which leaves the autoencoder as it is)
-kikuchi             conditioned            wants `mean`, `n_effective` and `flags`; AdamW, EMA
-orientation         orientation_network    config {"point_group": "m-3m"}; `OrientationBatch`
-==================  =====================  ========================================================
+==================  ===================  =========================================================
+method              module               notes
+==================  ===================  =========================================================
+autoencoder         autoencoder          config {"kind": "seed"}; MSE, Adam
+autoencoder-smooth  autoencoder          config {"kind": "smooth"}
+ddpm, ddim          diffusion            one network, two samplers; AdamW (weight decay 0.01), EMA
+mldm                latent               first `latent.autoencoder_loss` until it settles, then
+                                         `loss` (which leaves the autoencoder as it is), AdamW, EMA
+kikuchi             kikuchi_network      wants `mean`, `n_effective` and `flags`; AdamW, EMA
+orientation         orientation_network  config {"point_group": "m-3m"}; `OrientationBatch`
+==================  ===================  =========================================================
+
+All take patterns of any size; `unet` owns the network that `diffusion` and `latent` sample with.
 
 `learned.restorer_of(checkpoint, device, steps, samples)` makes a `Restorer` of any of them but
 `orientation`, whose `orientation_network.predict` returns quaternions.
@@ -47,11 +48,12 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ebsdarchive.errors import FormatError
 from ebsdarchive.restore.checkpoint import Checkpoint
 
-__all__ = ["Batch", "checkpoint_of", "load_tensors", "read_config"]
+__all__ = ["Batch", "checkpoint_of", "load_tensors", "padded", "read_config"]
 
 Config = TypeVar("Config")
 
@@ -86,6 +88,13 @@ class Batch:
     mean: Tensor | None = None
     n_effective: Tensor | None = None
     flags: Tensor | None = None
+
+
+def padded(images: Tensor, multiple: int) -> Tensor:
+    """(n, c, sy, sx) with its last rows and columns repeated, up to sizes that `multiple` divides."""
+    sy, sx = images.shape[2:]
+    below, right = -sy % multiple, -sx % multiple
+    return functional.pad(images, (0, right, 0, below), mode="replicate")
 
 
 def read_config(kind: type[Config], config: Mapping[str, Any], method: str) -> Config:
