@@ -1,4 +1,4 @@
-"""Autoencoders: a pattern through a bottleneck of a sixteenth of its pixels, and back without noise.
+"""Autoencoders: a pattern through a sixteenth of its pixels, and back without noise.
 
 `Seed` is the network of the autoencoder tool for EBSD patterns, layer by layer. Its transposed
 convolution of 3 with a stride of 2 covers every second row and column more often than the others,
@@ -153,11 +153,10 @@ def checkpoint_of(module: Seed | Smooth, card: Mapping[str, Any]) -> Checkpoint:
 
 def load(checkpoint: Checkpoint) -> Seed | Smooth:
     """The network of a checkpoint. Raises FormatError if it does not fit."""
-    module = build({"kind": "seed", **checkpoint.config})
+    module = networks.loaded(build, checkpoint, VERSION)
     if METHODS[module.config.kind] != checkpoint.method:
         raise FormatError(
             f"checkpoint of {checkpoint.method}: expected a network of that method, "
             f"found kind {module.config.kind!r}"
         )
-    networks.load_tensors(module, checkpoint, VERSION)
-    return module.eval()
+    return module

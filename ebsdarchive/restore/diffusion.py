@@ -36,6 +36,7 @@ __all__ = [
     "load",
     "loss",
     "noise_loss",
+    "repeated",
     "restore_flattened",
     "sample",
     "scheduler_of",
@@ -55,11 +56,12 @@ class Samples(NamedTuple):
     deviation: Tensor | None
 
 
-def scheduler_of(sampler: str, clip: bool) -> DDPMScheduler | DDIMScheduler:
-    """The noise schedule, with the sampler's step; `clip` keeps estimates of x_0 within ± 1."""
+def scheduler_of(sampler: str, clip: bool) -> Any:
+    """A scheduler of diffusers, with the noise schedule and the step of `sampler`; `clip` keeps its
+    estimates of x_0 within ± 1."""
     if sampler not in SAMPLERS:
         raise ArgumentError(f"sampler: expected {' or '.join(SAMPLERS)}, found {sampler!r}")
-    kind = DDPMScheduler if sampler == "ddpm" else DDIMScheduler
+    kind: Any = DDPMScheduler if sampler == "ddpm" else DDIMScheduler
     return kind(
         num_train_timesteps=STEPS,
         beta_start=BETA_FIRST,
@@ -146,7 +148,7 @@ def sample(
     for t in scheduler.timesteps:
         epsilon = predict(x, torch.full((len(x),), int(t), device=x.device))
         x = scheduler.step(epsilon, t, x, generator=streams).prev_sample
-    return x
+    return torch.as_tensor(x)
 
 
 def repeated(draw: Callable[[int], Tensor], samples: int) -> Samples:
@@ -204,6 +206,4 @@ def checkpoint_of(module: UNet, card: Mapping[str, Any]) -> Checkpoint:
 
 def load(checkpoint: Checkpoint) -> UNet:
     """The network of a checkpoint. Raises FormatError if it does not fit."""
-    module = build(checkpoint.config)
-    networks.load_tensors(module, checkpoint, VERSION)
-    return module.eval()
+    return networks.loaded(build, checkpoint, VERSION)

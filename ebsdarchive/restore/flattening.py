@@ -78,12 +78,14 @@ class Flattened:
 
 
 def flatten(patterns: Tensor, mask: Tensor) -> Flattened:
-    """Free patterns (n, sy, sx) of background, with lit pixels `mask` (sy, sx) bool.
+    """Free patterns (n, sy, sx) of background, with lit pixels `mask`, (sy, sx) or (n, sy, sx) bool.
 
     Pixels that are not finite count as not lit.
     """
     finite = torch.isfinite(patterns)
-    lit = mask[None] if bool(finite.all()) else mask & finite  # (n or 1, sy, sx)
+    lit = mask.reshape(-1, *mask.shape[-2:])  # (n or 1, sy, sx)
+    if not bool(finite.all()):
+        lit = lit & finite
     x = torch.where(lit, patterns, torch.zeros_like(patterns))
     blur = _Blur(lit)
     rough = (x - blur(x)) * lit

@@ -279,7 +279,7 @@ def restore_counts(
     Unlit pixels get the background, and no uncertainty.
     """
     config = module.config
-    average = own if mean is None else flatten(mean, own.lit[0] if len(own.lit) == 1 else own.lit)
+    average = own if mean is None else flatten(mean, own.lit)
     n = len(own.values)
     number = own.values.new_ones(n) if n_effective is None else n_effective
     answer = module(planes_of(own, average, number))
@@ -312,6 +312,4 @@ def checkpoint_of(module: KikuchiNetwork, card: Mapping[str, Any]) -> Checkpoint
 
 def load(checkpoint: Checkpoint) -> KikuchiNetwork:
     """The network of a checkpoint. Raises FormatError if it does not fit."""
-    module = build(checkpoint.config)
-    networks.load_tensors(module, checkpoint, VERSION)
-    return module.eval()
+    return networks.loaded(build, checkpoint, VERSION)

@@ -64,7 +64,7 @@ def neighbour_means(
     mask
         (sy, sx) lit pixels.
     radius
-        Of the window, in steps along x; 0: each pattern alone.
+        Of the window, in steps along x, and at most so many rows; 0: each pattern alone.
     """
     means = patterns[start - first : stop - first].copy()
     n_effective = np.ones(stop - start, np.float32)
@@ -74,7 +74,7 @@ def neighbour_means(
     small, size = _binned(patterns, mask)
     expected = (np.square(noise / size) * SPREAD).astype(np.float32)  # (m,) of a binned pixel
     starts = grid.row_starts
-    reach = int(radius / grid.row_distance + 1e-9)
+    reach = min(radius, int(radius / grid.row_distance + 1e-9))
     row = int(np.searchsorted(starts, start, side="right")) - 1
     at = start
     while at < stop:

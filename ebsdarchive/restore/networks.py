@@ -41,7 +41,7 @@ All take patterns of any size; `unet` owns the network that `diffusion` and `lat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
@@ -53,9 +53,10 @@ from torch.nn import functional
 from ebsdarchive.errors import FormatError
 from ebsdarchive.restore.checkpoint import Checkpoint
 
-__all__ = ["Batch", "checkpoint_of", "load_tensors", "padded", "read_config"]
+__all__ = ["Batch", "checkpoint_of", "loaded", "padded", "read_config"]
 
 Config = TypeVar("Config")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Batch:
 
 
 def padded(images: Tensor, multiple: int) -> Tensor:
-    """(n, c, sy, sx) with its last rows and columns repeated, up to sizes that `multiple` divides."""
+    """(n, c, sy, sx) with last rows and columns repeated, up to sizes that `multiple` divides."""
     sy, sx = images.shape[2:]
     below, right = -sy % multiple, -sx % multiple
     return functional.pad(images, (0, right, 0, below), mode="replicate")
@@ -153,14 +154,18 @@ def checkpoint_of(
     return Checkpoint(method, version, as_json, tensors, dict(card))
 
 
-def load_tensors(module: nn.Module, checkpoint: Checkpoint, version: str) -> None:
-    """Set all parameters and buffers of a network, which stays of its own precision.
+def loaded(
+    build: Callable[[Mapping[str, Any]], Network], checkpoint: Checkpoint, version: str
+) -> Network:
+    """The network of a checkpoint, ready to be asked; its tensors become float32.
+
+    What the configuration says is compared with the tensors before any memory is taken for it.
 
     Raises
     ------
     FormatError
-        If the checkpoint is of another version, or a tensor is missing, not known, of another shape
-        or not finite.
+        If the checkpoint is of another version, its configuration is not known, or a tensor is
+        missing, not known, of another shape or not finite.
     """
     method = checkpoint.method
     if checkpoint.version != version:
@@ -168,6 +173,8 @@ def load_tensors(module: nn.Module, checkpoint: Checkpoint, version: str) -> Non
             f"checkpoint of {method}: expected version {version}, found {checkpoint.version}; "
             f"use the ebsdarchive that wrote it, or train the network again"
         )
+    with torch.device("meta"):  # shapes without memory
+        module = build(checkpoint.config)
     own = module.state_dict()
     names = sorted(set(own) ^ set(checkpoint.tensors))
     if names:
@@ -176,18 +183,21 @@ def load_tensors(module: nn.Module, checkpoint: Checkpoint, version: str) -> Non
             f"checkpoint of {method}: expected {len(own)} tensors, found {names[0]!r} {there}; "
             f"the file is of another network"
         )
-    state = {}
-    for name, tensor in own.items():
-        array = np.asarray(checkpoint.tensors[name])
-        if array.shape != tuple(tensor.shape):
-            raise FormatError(
-                f"checkpoint of {method}: expected {name} of shape {tuple(tensor.shape)}, "
-                f"found {array.shape}; the file is of another network"
-            )
-        if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
-            raise FormatError(
-                f"checkpoint of {method}: expected finite numbers in {name}, found others; "
-                f"the file is damaged"
-            )
-        state[name] = torch.from_numpy(np.array(array)).to(tensor.dtype)
-    module.load_state_dict(state)
+    state = {
+        name: _sound(np.asarray(checkpoint.tensors[name]), tensor, f"checkpoint of {method}: {name}")
+        for name, tensor in own.items()
+    }
+    module.load_state_dict(state, assign=True)
+    return module.eval()
+
+
+def _sound(array: np.ndarray, like: Tensor, where: str) -> Tensor:
+    """An array as a tensor of the type of another, if it has its shape and finite numbers."""
+    if array.shape != tuple(like.shape):
+        raise FormatError(
+            f"{where}: expected shape {tuple(like.shape)}, found {array.shape}; "
+            f"the file is of another network"
+        )
+    if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+        raise FormatError(f"{where}: expected finite numbers, found others; the file is damaged")
+    return torch.from_numpy(np.array(array)).to(like.dtype)

@@ -28,7 +28,7 @@ class UNetConfig:
 
     The paper gives widths, sizes of the attention and 5,881,569 parameters for three levels, and
     5,617,636 for its latent network with one level fewer. Ours have 5,890,337 (0.15 % more) and
-    5,696,484 (1.4 % more; the outermost level of 32 channels is the one left out). What the paper
+    5,690,020 (1.3 % more; the outermost level of 32 channels is the one left out). What the paper
     does not say is filled in as in the public code that its figure resembles: a time embedding of
     256, four heads, residual double convolutions without bias, halved widths within the up blocks.
 
