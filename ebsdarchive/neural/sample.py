@@ -13,7 +13,14 @@ from ebsdarchive.errors import FitError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Scan
 
-__all__ = ["Sample", "draw_sample", "noise_variance", "require_finite"]
+__all__ = [
+    "Sample",
+    "draw_sample",
+    "neighbour_pairs",
+    "noise_variance",
+    "require_finite",
+    "sample_indices",
+]
 
 SAMPLE_BYTES = 256 << 20  # as float32
 RUN_LENGTH = 4  # consecutive points, so that the sample holds neighbours

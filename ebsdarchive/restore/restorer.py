@@ -8,14 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.geometry import Grid
+from ebsdarchive.scan import Patterns
 
-__all__ = ["OVERLAP", "UNFAMILIAR", "WEAK", "Estimate", "Restorer", "Surroundings"]
+__all__ = [
+    "OVERLAP",
+    "UNFAMILIAR",
+    "WEAK",
+    "Estimate",
+    "NeedsWholeScan",
+    "Restorer",
+    "Surroundings",
+    "WholeScan",
+    "prepared",
+]
+
+Progress = Callable[[float, float], None]  # done, of all
+Field = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
 
 WEAK = 1  # flags of an estimate: too little signal to tell a pattern from noise
 OVERLAP = 2  # two patterns in one
@@ -48,7 +62,7 @@ class Surroundings:
     start: int
     stop: int
     mask: npt.NDArray[np.bool_]
-    field: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]] | None = None
+    field: Field | None = None
     seed: int = 0
 
     @property
@@ -80,17 +94,56 @@ class Estimate:
 class Restorer(Protocol):
     """A method with its parameters, ready to work."""
 
-    name: str
-    """The method, as the command line knows it."""
+    @property
+    def name(self) -> str:
+        """The method, as the command line knows it."""
 
-    version: str
-    """Of the method: another one may give other estimates."""
+    @property
+    def version(self) -> str:
+        """Of the method: another one may give other estimates."""
 
-    config: Mapping[str, Any]
-    """Its parameters, as JSON can hold them; recorded with every estimate."""
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Its parameters, as JSON can hold them; recorded with every estimate."""
 
-    halo_rows: int
-    """Scan rows that it wants to see on either side of a block."""
+    @property
+    def halo_rows(self) -> int:
+        """Scan rows that it wants to see on either side of a block."""
 
     def restore(self, patterns: npt.NDArray[np.float32], surroundings: Surroundings) -> Estimate:
         """Estimates of the block's own patterns, from (m, sy, sx) counts with the halo."""
+
+
+@dataclass(frozen=True)
+class WholeScan:
+    """What a method may look at before the first block; `field` and `mask` as in `Surroundings`.
+
+    Parameters
+    ----------
+    patterns
+        As the method will be given them; read on demand.
+    static_background
+        (sy, sx) counts, where it came with the scan.
+    seed
+        Of a sample of them.
+    """
+
+    patterns: Patterns
+    grid: Grid
+    mask: npt.NDArray[np.bool_]
+    field: Field | None = None
+    static_background: npt.NDArray | None = None
+    seed: int = 0
+
+
+@runtime_checkable
+class NeedsWholeScan(Protocol):
+    """A method that takes parameters from the whole scan, so that blocks do not differ in them."""
+
+    def prepare(self, whole: WholeScan, progress: Progress) -> Restorer:
+        """The method for this scan alone, with what it took in its configuration."""
+
+
+def prepared(restorer: Restorer, whole: WholeScan, progress: Progress) -> Restorer:
+    """A restorer that is ready for the blocks of a scan."""
+    return restorer.prepare(whole, progress) if isinstance(restorer, NeedsWholeScan) else restorer
