@@ -156,7 +156,7 @@ def load(checkpoint: Checkpoint) -> Seed | Smooth:
     module = networks.loaded(build, checkpoint, VERSION)
     if METHODS[module.config.kind] != checkpoint.method:
         raise FormatError(
-            f"checkpoint of {checkpoint.method}: expected a network of that method, "
+            f"{checkpoint.method} model: expected a network of that method, "
             f"found kind {module.config.kind!r}"
         )
     return module

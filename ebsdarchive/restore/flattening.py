@@ -78,7 +78,7 @@ class Flattened:
 
 
 def flatten(patterns: Tensor, mask: Tensor) -> Flattened:
-    """Free patterns (n, sy, sx) of background, with lit pixels `mask`, (sy, sx) or (n, sy, sx) bool.
+    """Free patterns (n, sy, sx) of background; `mask` (sy, sx) or (n, sy, sx) bool, lit pixels.
 
     Pixels that are not finite count as not lit.
     """

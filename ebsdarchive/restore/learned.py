@@ -7,50 +7,50 @@ the block nor on the batch that it was made in. Unlit pixels stay as they were m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import ModuleType
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ebsdarchive.errors import ArgumentError, FormatError
-from ebsdarchive.neural.training import choose_device
-from ebsdarchive.restore import (
-    autoencoder,
-    diffusion,
-    kikuchi_network,
-    latent,
-    orientation_network,
-)
+from ebsdarchive.errors import ArgumentError
+from ebsdarchive.restore import autoencoder, diffusion, kikuchi_network, latent
 from ebsdarchive.restore.checkpoint import Checkpoint
 from ebsdarchive.restore.flattening import Flattened, flatten
 from ebsdarchive.restore.neighbourhood import neighbour_means
 from ebsdarchive.restore.restorer import Estimate, Surroundings
 
 __all__ = [
-    "METHODS",
     "AutoencoderRestorer",
-    "DiffusionRestorer",
+    "DdimRestorer",
+    "DdpmRestorer",
     "KikuchiRestorer",
-    "module_of",
-    "restorer_of",
+    "LatentRestorer",
+    "SmoothAutoencoderRestorer",
+    "torch_device",
 ]
 
 Floats = npt.NDArray[np.float32]
 
 BATCH_BYTES = {"cpu": 256 << 20, "cuda": 4 << 30}
 MOST = 256  # patterns in a batch
-MODULES = {
-    "autoencoder": autoencoder,
-    "autoencoder-smooth": autoencoder,
-    "ddpm": diffusion,
-    "ddim": diffusion,
-    "mldm": latent,
-    "kikuchi": kikuchi_network,
-    "orientation": orientation_network,
-}
+
+
+def torch_device(name: str) -> torch.device:
+    """ "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". ArgumentError for others, and
+    where there is no such device."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise ArgumentError(f"device: expected auto, cpu, cuda or cuda:N, found {name!r}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ArgumentError(
+            f"device: expected one of {torch.cuda.device_count()} CUDA devices, found {name!r}; "
+            f"use device cpu or auto"
+        )
+    return torch.device(name)
 
 
 class Part(NamedTuple):
@@ -60,18 +60,25 @@ class Part(NamedTuple):
     deviation: Tensor | None = None
     flags: Tensor | None = None
 
+    def on_cpu(self) -> Part:
+        """The same, where numpy can see it."""
+        deviation = None if self.deviation is None else self.deviation.cpu()
+        return Part(self.counts.cpu(), deviation, None if self.flags is None else self.flags.cpu())
+
 
 class _Learned:
     """What the restorers below share: a network on a device, and the way through a block."""
 
-    name: str
-    version: str
+    name: ClassVar[str]
+    version: ClassVar[str]
+    bytes_per_pixel: ClassVar[int]  # of a pattern on its way through the network
     halo_rows = 0
-    bytes_per_pixel: int  # of a pattern on its way through the network
 
     def __init__(self, module: nn.Module, device: str, config: Mapping[str, Any]) -> None:
-        self.device = choose_device(device)
-        self.module = module.to(self.device, memory_format=torch.channels_last).eval()
+        self.device = torch_device(device)
+        self.module = module.to(self.device).eval()
+        last: Any = {"memory_format": torch.channels_last}  # the faster order of convolutions
+        self.module.to(**last)
         self.config = dict(config)
 
     def _in_batches(
@@ -86,7 +93,7 @@ class _Learned:
         deviation: Floats | None = None
         flags: npt.NDArray[np.uint8] | None = None
         lit = torch.from_numpy(np.ascontiguousarray(mask)).to(self.device)
-        size = BATCH_BYTES[self.device] // (sy * sx * self.bytes_per_pixel)
+        size = BATCH_BYTES[self.device.type] // (sy * sx * self.bytes_per_pixel)
         size = int(min(max(size, 1), MOST))
         at = 0
         while at < n:
@@ -94,20 +101,22 @@ class _Learned:
             try:
                 with torch.inference_mode():
                     part = work(flatten(self._tensor(patterns[some]), lit), some)
-                    kept = [None if a is None else a.cpu().numpy() for a in part]
-            except torch.cuda.OutOfMemoryError:
-                if size == 1:
+                    kept = part.on_cpu()
+            except RuntimeError as error:
+                if not _out_of_memory(error):
                     raise
+                if size == 1:
+                    raise MemoryError(f"{self.name}: no memory for one pattern") from error
                 size //= 2
                 continue
             measured = patterns[some]
-            counts[some] = np.where(mask | ~np.isfinite(measured), kept[0], measured)
-            if kept[1] is not None:
+            counts[some] = np.where(mask | ~np.isfinite(measured), kept.counts.numpy(), measured)
+            if kept.deviation is not None:
                 deviation = np.empty_like(counts) if deviation is None else deviation
-                deviation[some] = kept[1]
-            if kept[2] is not None:
+                deviation[some] = kept.deviation.numpy()
+            if kept.flags is not None:
                 flags = np.empty(n, np.uint8) if flags is None else flags
-                flags[some] = kept[2]
+                flags[some] = kept.flags.numpy()
             at = some.stop
         return Estimate(counts, deviation, flags)
 
@@ -116,14 +125,13 @@ class _Learned:
 
 
 class AutoencoderRestorer(_Learned):
-    """`autoencoder` and `autoencoder-smooth`: each pattern alone, without an uncertainty."""
+    """`autoencoder`: each pattern alone, without an uncertainty."""
 
-    version = autoencoder.VERSION
+    name, version = "autoencoder", autoencoder.VERSION
     bytes_per_pixel = 4 * 400
 
     def __init__(self, module: autoencoder.Seed | autoencoder.Smooth, device: str) -> None:
         super().__init__(module, device, {"kind": module.config.kind})
-        self.name = autoencoder.METHODS[module.config.kind]
         self.network = module
 
     @classmethod
@@ -132,10 +140,10 @@ class AutoencoderRestorer(_Learned):
         checkpoint: Checkpoint,
         device: str = "auto",
         steps: int | None = None,
-        samples: int | None = None,
+        samples: int = 1,
     ) -> Self:
         """Of a trained network. Raises FormatError if it does not fit the method."""
-        _takes_none(checkpoint.method, steps=steps, samples=samples)
+        _draws_nothing(cls.name, steps, samples)
         return cls(autoencoder.load(checkpoint), device)
 
     def restore(self, patterns: Floats, surroundings: Surroundings) -> Estimate:
@@ -147,34 +155,29 @@ class AutoencoderRestorer(_Learned):
         return self._in_batches(patterns[surroundings.own], surroundings.mask, work)
 
 
-class DiffusionRestorer(_Learned):
-    """`ddpm`, `ddim` and `mldm`: the mean of samples, with their spread as uncertainty.
+class SmoothAutoencoderRestorer(AutoencoderRestorer):
+    """`autoencoder-smooth`: as `autoencoder`, with the other network."""
 
-    The latent method samples with DDIM.
-    """
+    name = "autoencoder-smooth"
+
+
+class _Sampling(_Learned):
+    """The mean of samples, with their spread as uncertainty where there is more than one."""
+
+    sampler: ClassVar[str]
+    networks: ClassVar[Any]  # the module of the network
 
     def __init__(
-        self,
-        name: str,
-        module: Any,
-        device: str,
-        steps: int | None = None,
-        samples: int | None = None,
+        self, module: nn.Module, device: str, steps: int | None = None, samples: int = 1
     ) -> None:
-        sampler = "ddim" if name == "mldm" else name
-        self.steps = diffusion.SAMPLERS[sampler] if steps is None else steps
-        self.samples = 1 if samples is None else samples
+        self.steps = diffusion.SAMPLERS[self.sampler] if steps is None else steps
+        self.samples = samples
         if not 1 <= self.steps <= diffusion.STEPS:
-            raise ArgumentError(
-                f"steps: expected from 1 to {diffusion.STEPS}, found {self.steps}"
-            )
-        if self.samples < 1:
-            raise ArgumentError(f"samples: expected at least 1, found {self.samples}")
-        config = {"sampler": sampler, "steps": self.steps, "samples": self.samples}
+            raise ArgumentError(f"steps: expected from 1 to {diffusion.STEPS}, found {steps}")
+        if samples < 1:
+            raise ArgumentError(f"samples: expected 1 or more, found {samples}")
+        config = {"sampler": self.sampler, "steps": self.steps, "samples": samples}
         super().__init__(module, device, config)
-        self.name, self.sampler, self.network = name, sampler, module
-        self.version = MODULES[name].VERSION
-        self.bytes_per_pixel = 4 * (300 if name == "mldm" else 600)
 
     @classmethod
     def from_checkpoint(
@@ -182,24 +185,18 @@ class DiffusionRestorer(_Learned):
         checkpoint: Checkpoint,
         device: str = "auto",
         steps: int | None = None,
-        samples: int | None = None,
-        method: str | None = None,
+        samples: int = 1,
     ) -> Self:
-        """Of a trained network; `method` tells the sampler for one that both can sample with.
-
-        Raises FormatError if the network does not fit the method.
-        """
-        name = method or checkpoint.method
-        return cls(name, MODULES[name].load(checkpoint), device, steps, samples)
+        """Of a trained network. Raises FormatError if it does not fit the method."""
+        return cls(cls.networks.load(checkpoint), device, steps, samples)
 
     def restore(self, patterns: Floats, surroundings: Surroundings) -> Estimate:
         """Estimates of the block's own patterns."""
-        sampled = latent if self.name == "mldm" else diffusion
 
         def work(flattened: Flattened, some: slice) -> Part:
             indices = range(surroundings.start + some.start, surroundings.start + some.stop)
-            mean, deviation = sampled.restore_flattened(
-                self.network,
+            mean, deviation = self.networks.restore_flattened(
+                self.module,
                 flattened,
                 self.sampler,
                 self.steps,
@@ -213,6 +210,33 @@ class DiffusionRestorer(_Learned):
             return Part(counts, flattened.scale * contrast * deviation * flattened.lit)
 
         return self._in_batches(patterns[surroundings.own], surroundings.mask, work)
+
+
+class DdpmRestorer(_Sampling):
+    """`ddpm`: conditional diffusion, with noise in every step."""
+
+    name, version = "ddpm", diffusion.VERSION
+    sampler = "ddpm"
+    networks: ClassVar[Any] = diffusion
+    bytes_per_pixel = 4 * 600
+
+
+class DdimRestorer(_Sampling):
+    """`ddim`: the network of `ddpm` in few steps without noise."""
+
+    name, version = "ddim", diffusion.VERSION
+    sampler = "ddim"
+    networks: ClassVar[Any] = diffusion
+    bytes_per_pixel = 4 * 600
+
+
+class LatentRestorer(_Sampling):
+    """`mldm`: diffusion of codes, sampled as `ddim` does."""
+
+    name, version = "mldm", latent.VERSION
+    sampler = "ddim"
+    networks: ClassVar[Any] = latent
+    bytes_per_pixel = 4 * 300
 
 
 class KikuchiRestorer(_Learned):
@@ -240,10 +264,10 @@ class KikuchiRestorer(_Learned):
         checkpoint: Checkpoint,
         device: str = "auto",
         steps: int | None = None,
-        samples: int | None = None,
+        samples: int = 1,
     ) -> Self:
         """Of a trained network. Raises FormatError if it does not fit the method."""
-        _takes_none(checkpoint.method, steps=steps, samples=samples)
+        _draws_nothing(cls.name, steps, samples)
         return cls(kikuchi_network.load(checkpoint), device)
 
     def restore(self, patterns: Floats, surroundings: Surroundings) -> Estimate:
@@ -268,9 +292,7 @@ class KikuchiRestorer(_Learned):
 
         return self._in_batches(patterns[surroundings.own], surroundings.mask, work)
 
-    def _flattened(
-        self, patterns: Floats, mask: npt.NDArray[np.bool_]
-    ) -> tuple[Floats, Floats]:
+    def _flattened(self, patterns: Floats, mask: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
         """Values (m, sy, sx) of all patterns, and their mean noise (m,)."""
         noise = np.empty(len(patterns), np.float32)
 
@@ -284,19 +306,12 @@ class KikuchiRestorer(_Learned):
         return self._in_batches(lit, everywhere, work).patterns, noise
 
 
-def _takes_none(method: str, **given: int | None) -> None:
-    for name, value in given.items():
-        if value is not None:
-            raise ArgumentError(
-                f"{name}: expected a method that samples (ddpm, ddim, mldm), found {method}"
-            )
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device or this machine had no memory left: torch has no type of its own for the
+    latter."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-METHODS: dict[str, tuple[str, type[_Learned]]] = {
-    "autoencoder": ("autoencoder", AutoencoderRestorer),
-    "autoencoder-smooth": ("autoencoder-smooth", AutoencoderRestorer),
-    "ddpm": ("ddpm", DiffusionRestorer),
-    "ddim": ("ddpm", DiffusionRestorer),
-    "mldm": ("mldm", DiffusionRestorer),
-    "kikuchi": ("kikuchi", KikuchiRestorer),
-}
+def _draws_nothing(name: str, steps: int | None, samples: int) -> None:
+    if steps is not None or samples != 1:
+        raise ArgumentError(f"{name}: expected no steps or samples, found some; it draws nothing")

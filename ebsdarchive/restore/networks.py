@@ -19,7 +19,7 @@ known to train it:
     one (`diffusion.averaged(module)`, EMA 0.995, `update_parameters` after every step; its
     `.module` is what `checkpoint_of` takes).
 
-Modules by method, `learned.module_of(method)`:
+Modules by method:
 
 ==================  ===================  =========================================================
 method              module               notes
@@ -35,8 +35,8 @@ orientation         orientation_network  config {"point_group": "m-3m"}; `Orient
 
 All take patterns of any size; `unet` owns the network that `diffusion` and `latent` sample with.
 
-`learned.restorer_of(checkpoint, device, steps, samples)` makes a `Restorer` of any of them but
-`orientation`, whose `orientation_network.predict` returns quaternions.
+`registry.restorer_of(method, checkpoint, …)` makes a `Restorer` of any of them but `orientation`,
+whose `orientation_network.predict` returns quaternions.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def loaded(
     method = checkpoint.method
     if checkpoint.version != version:
         raise FormatError(
-            f"checkpoint of {method}: expected version {version}, found {checkpoint.version}; "
+            f"{method} model: expected version {version}, found {checkpoint.version}; "
             f"use the ebsdarchive that wrote it, or train the network again"
         )
     with torch.device("meta"):  # shapes without memory
@@ -180,11 +180,13 @@ def loaded(
     if names:
         there = "missing" if names[0] in own else "not of this network"
         raise FormatError(
-            f"checkpoint of {method}: expected {len(own)} tensors, found {names[0]!r} {there}; "
+            f"{method} model: expected {len(own)} tensors, found {names[0]!r} {there}; "
             f"the file is of another network"
         )
     state = {
-        name: _sound(np.asarray(checkpoint.tensors[name]), tensor, f"checkpoint of {method}: {name}")
+        name: _sound(
+            np.asarray(checkpoint.tensors[name]), tensor, f"checkpoint of {method}: {name}"
+        )
         for name, tensor in own.items()
     }
     module.load_state_dict(state, assign=True)

@@ -142,9 +142,7 @@ class OrientationNetwork(nn.Module):
         super().__init__()
         self.config = config
         widths = (1, *config.widths)
-        self.stages = nn.Sequential(
-            *[Stage(a, b) for a, b in pairwise(widths)]
-        )
+        self.stages = nn.Sequential(*[Stage(a, b) for a, b in pairwise(widths)])
         left = 4  # px: what is left of the pattern, so that places are not averaged away
         self.pool = nn.AdaptiveAvgPool2d(left)
         self.head = nn.Sequential(
