@@ -1,8 +1,8 @@
 """Patterns as the networks see them: without background, with even contrast, and the way back.
 
-What stays is ``(pattern - background) / scale``: both are blurs an eighth of the pattern wide, of
-the lit pixels alone, so nothing in them tells one crystal from another and a network that learns
-from one material sees others alike. Works on batches in torch, on the device they are on.
+What stays is ``(pattern - background) / scale``: a polynomial and blurs an eighth of the pattern
+wide, of the lit pixels alone, so nothing in them tells one crystal from another and a network that
+learns from one material sees others alike. Works on batches in torch, on the device they are on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 __all__ = ["CLIP", "Flattened", "flatten"]
 
 WIDTH = 1 / 8  # of the pattern: standard deviation of the blur, as in a dynamic background
+DEGREE = 5  # of the polynomial that goes before it: a blur alone leaves a frame where light falls
 CLIP = 6.0  # of the robust scale: hot and dead pixels, and specks, are no brighter or darker
 EVEN = 0.2  # of the pattern's own scale: the least that its local scale may be
 
@@ -91,7 +92,8 @@ def flatten(patterns: Tensor, mask: Tensor) -> Flattened:
     rough = (x - blur(x)) * lit
     limit = CLIP * _robust(rough, lit)  # (n, 1, 1)
     x = torch.where(lit, x - rough + rough.clamp(-limit, limit), x)
-    background = blur(x)
+    smooth = _polynomial(torch.where(lit, x, blur(x)), mask.reshape(-1, *mask.shape[-2:]))
+    background = smooth + blur((x - smooth) * lit)
     residual = (x - background) * lit
     variance = _mean(residual.square(), lit)  # (n, 1, 1)
     flat = variance <= (1e-6 * _mean(x.abs(), lit)).square() + 1e-30
@@ -100,6 +102,29 @@ def flatten(patterns: Tensor, mask: Tensor) -> Flattened:
     scale = torch.maximum(local, floor).sqrt()
     values = (residual / scale).clamp(-CLIP, CLIP) * ~flat
     return Flattened(values, background, scale, _noise(values, lit), lit, flat[:, 0, 0])
+
+
+def _polynomial(images: Tensor, mask: Tensor) -> Tensor:
+    """(n, sy, sx) polynomials of total degree `DEGREE`, by least squares over the pixels that are
+    lit in all patterns of `mask` (n or 1, sy, sx)."""
+    sy, sx = images.shape[1:]
+    axes = [torch.linspace(-1, 1, size, device=images.device) for size in (sy, sx)]
+    v, u = (_legendre(axis) for axis in axes)  # (DEGREE + 1, sy), (DEGREE + 1, sx)
+    terms = [v[i][:, None] * u[j] for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
+    basis = torch.stack(terms, dim=-1).reshape(sy * sx, -1)  # (sy sx, 21)
+    lit = mask.all(0).reshape(-1, 1).to(basis)
+    q, r = torch.linalg.qr(basis * lit)
+    level = images.flatten(1).mean(1, keepdim=True)  # digits are for what differs from it
+    coefficients = torch.linalg.lstsq(r, q.T @ (images.flatten(1) - level).T).solution  # (21, n)
+    return ((basis @ coefficients).T + level).reshape(images.shape)
+
+
+def _legendre(x: Tensor) -> Tensor:
+    """(DEGREE + 1, m): (k + 1) P_k+1 = (2 k + 1) x P_k - k P_k-1."""
+    found = [torch.ones_like(x), x]
+    for k in range(1, DEGREE):
+        found.append(((2 * k + 1) * x * found[k] - k * found[k - 1]) / (k + 1))
+    return torch.stack(found)
 
 
 def _noise(values: Tensor, lit: Tensor) -> Tensor:

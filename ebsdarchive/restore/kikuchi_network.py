@@ -45,7 +45,7 @@ METHOD, VERSION = "kikuchi", "1"
 FLAGS = (WEAK, OVERLAP, UNFAMILIAR)  # in the order of the logits
 PLANES = 6  # of the input, see `Planes`
 LEAST_SIGNAL = 0.01  # of the variance, that the network may still start from
-LEAST_CHANGE = 0.3  # standard deviation of what it may add
+LEAST_CHANGE = 0.1  # standard deviation of what it may add, of flattened values
 
 
 @dataclass(frozen=True)
