@@ -17,6 +17,7 @@ __all__ = ["CLIP", "Flattened", "flatten"]
 WIDTH = 1 / 8  # of the pattern: standard deviation of the blur, as in a dynamic background
 DEGREE = 5  # of the polynomial that goes before it: a blur alone leaves a frame where light falls
 CLIP = 6.0  # of the robust scale: hot and dead pixels, and specks, are no brighter or darker
+SPREAD = 4.0  # of the robust scale: what counts for the scale
 EVEN = 0.2  # of the pattern's own scale: the least that its local scale may be
 
 
@@ -95,9 +96,11 @@ def flatten(patterns: Tensor, mask: Tensor) -> Flattened:
     smooth = _polynomial(torch.where(lit, x, blur(x)), mask.reshape(-1, *mask.shape[-2:]))
     background = smooth + blur((x - smooth) * lit)
     residual = (x - background) * lit
-    variance = _mean(residual.square(), lit)  # (n, 1, 1)
+    limit = SPREAD * _robust(residual, lit)
+    limited = residual.clamp(-limit, limit)
+    variance = _mean(limited.square(), lit)  # (n, 1, 1)
     flat = variance <= (1e-6 * _mean(x.abs(), lit)).square() + 1e-30
-    local = blur(residual.square()).clamp_min(0)
+    local = blur(limited.square()).clamp_min(0)
     floor = torch.where(flat, torch.ones_like(variance), EVEN**2 * variance)
     scale = torch.maximum(local, floor).sqrt()
     values = (residual / scale).clamp(-CLIP, CLIP) * ~flat

@@ -176,9 +176,8 @@ class KikuchiNetwork(nn.Module):
         self.out = nn.Conv2d(widths[0], 4 * 8, 1)
         self.fine = nn.Conv2d(8 + 2, 16, 3, padding=1)
         self.last = nn.Conv2d(16, 2, 3, padding=1)
-        with torch.no_grad():  # at first little is added, and errors are as large as that may be
-            self.last.weight[0] *= 0.1
-            self.last.weight[1] = 0
+        nn.init.zeros_(self.last.weight)  # at first nothing is added, and errors are as large as
+        self.last.bias = nn.Parameter(torch.zeros(2))  # what may be added
         self.judge = nn.Sequential(
             nn.Linear(2 * last + 2 * widths[0] + 4, 128), nn.GELU(), nn.Linear(128, len(FLAGS))
         )

@@ -21,7 +21,8 @@ Floats = npt.NDArray[np.float32]
 BINNED = 32  # px, about: the size at which patterns are compared
 ALIKE = 2.0  # a difference of so many standard deviations is that of a like pattern,
 FALL = 1.0  # and the weight falls by the square root of e within this many more
-SPREAD = 1.5  # noise of binned patterns may be so many times that of independent pixels
+MARGIN = 1.1  # the variance of noise may be so many times what is measured on a pattern,
+SPREAD = 4.0  # and in binned patterns so many times that of independent pixels
 POINTS = 32  # of one scan row that are worked on together
 
 
@@ -71,8 +72,7 @@ def neighbour_means(
     if radius < 1:
         return Neighbourhood(means, n_effective)
     flat = patterns.reshape(len(patterns), -1)
-    small, size = _binned(patterns, mask)
-    expected = (np.square(noise / size) * SPREAD).astype(np.float32)  # (m,) of a binned pixel
+    small, expected = _binned(patterns, noise, mask)
     starts = grid.row_starts
     reach = min(radius, int(radius / grid.row_distance + 1e-9))
     row = int(np.searchsorted(starts, start, side="right")) - 1
@@ -157,11 +157,22 @@ def _weights(
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
-def _binned(patterns: Floats, mask: npt.NDArray[np.bool_]) -> tuple[Floats, int]:
-    """(m, f) means over squares of lit pixels, and the length of a square's side in pixels."""
+def _binned(patterns: Floats, noise: Floats, mask: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """(m, f) means over squares of lit pixels, and the variance (m,) that noise has in them.
+
+    That is measured on second differences of the means, which bands hardly have, and is not less
+    than that of independent pixels.
+    """
     m, sy, sx = patterns.shape
     size = max(1, round(min(sy, sx) / BINNED))
     ny, nx = sy // size, sx // size
     cut = patterns[:, : ny * size, : nx * size].reshape(m, ny, size, nx, size)
-    lit = mask[: ny * size, : nx * size].reshape(ny, size, nx, size).all(axis=(1, 3))
-    return np.ascontiguousarray(cut.mean(axis=(2, 4), dtype=np.float32)[:, lit]), size
+    blocks = mask[: ny * size, : nx * size].reshape(ny, size, nx, size)
+    lit = np.asarray(blocks.all(axis=(1, 3)))  # (ny, nx)
+    means = cut.mean(axis=(2, 4), dtype=np.float32)
+    change = (means[:, 1:, 1:] - means[:, 1:, :-1] - means[:, :-1, 1:] + means[:, :-1, :-1]) / 2
+    whole = lit[1:, 1:] & lit[1:, :-1] & lit[:-1, 1:] & lit[:-1, :-1]
+    measured = np.square(change[:, whole]).sum(axis=1) / max(1, np.count_nonzero(whole))
+    independent = np.square(noise / size)
+    variance = MARGIN * np.clip(measured, independent, SPREAD * independent)
+    return np.ascontiguousarray(means[:, lit]), variance.astype(np.float32)
