@@ -115,10 +115,12 @@ def _polynomial(images: Tensor, mask: Tensor) -> Tensor:
     v, u = (_legendre(axis) for axis in axes)  # (DEGREE + 1, sy), (DEGREE + 1, sx)
     terms = [v[i][:, None] * u[j] for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
     basis = torch.stack(terms, dim=-1).reshape(sy * sx, -1)  # (sy sx, 21)
-    lit = mask.all(0).reshape(-1, 1).to(basis)
-    q, r = torch.linalg.qr(basis * lit)
+    inside = basis * mask.all(0).reshape(-1, 1)
     level = images.flatten(1).mean(1, keepdim=True)  # digits are for what differs from it
-    coefficients = torch.linalg.lstsq(r, q.T @ (images.flatten(1) - level).T).solution  # (21, n)
+    squares = (inside.T @ basis).double()  # (21, 21)
+    squares += 1e-6 * squares.trace() * torch.eye(len(squares)).to(squares)  # few pixels may be lit
+    shares = (inside.T @ (images.flatten(1) - level).T).double()  # (21, n)
+    coefficients = torch.linalg.solve(squares, shares).float()
     return ((basis @ coefficients).T + level).reshape(images.shape)
 
 
