@@ -21,8 +21,7 @@ Floats = npt.NDArray[np.float32]
 BINNED = 32  # px, about: the size at which patterns are compared
 ALIKE = 2.0  # a difference of so many standard deviations is that of a like pattern,
 FALL = 1.0  # and the weight falls by the square root of e within this many more
-MARGIN = 1.1  # the variance of noise may be so many times what is measured on a pattern,
-SPREAD = 4.0  # and in binned patterns so many times that of independent pixels
+SPREAD = 4.0  # variance of noise in binned patterns, at most, over that of independent pixels
 POINTS = 32  # of one scan row that are worked on together
 
 
@@ -174,5 +173,5 @@ def _binned(patterns: Floats, noise: Floats, mask: npt.NDArray[np.bool_]) -> tup
     whole = lit[1:, 1:] & lit[1:, :-1] & lit[:-1, 1:] & lit[:-1, :-1]
     measured = np.square(change[:, whole]).sum(axis=1) / max(1, np.count_nonzero(whole))
     independent = np.square(noise / size)
-    variance = MARGIN * np.clip(measured, independent, SPREAD * independent)
+    variance = np.clip(measured, independent, SPREAD * independent)
     return np.ascontiguousarray(means[:, lit]), variance.astype(np.float32)
