@@ -12,6 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _VERBS = {
+    "add_model": "ebsdarchive.verbs.modelling",
     "annotate": "ebsdarchive.verbs.annotating",
     "boundaries": "ebsdarchive.verbs.segmenting",
     "compare": "ebsdarchive.verbs.comparing",
@@ -19,6 +20,7 @@ _VERBS = {
     "compress_many": "ebsdarchive.verbs.compressing_many",
     "demo": "ebsdarchive.verbs.demonstration",
     "export": "ebsdarchive.verbs.exporting",
+    "export_model": "ebsdarchive.verbs.modelling",
     "export_many": "ebsdarchive.verbs.exporting_many",
     "extract": "ebsdarchive.verbs.sharing",
     "fit": "ebsdarchive.verbs.fitting",
@@ -26,6 +28,7 @@ _VERBS = {
     "index": "ebsdarchive.verbs.indexing",
     "info": "ebsdarchive.verbs.describing",
     "merge": "ebsdarchive.verbs.sharing",
+    "models": "ebsdarchive.verbs.modelling",
     "open_archive": "ebsdarchive.archive.file",
     "open_scan": "ebsdarchive.exchange",
     "plot": "ebsdarchive.verbs.plotting",
@@ -33,7 +36,9 @@ _VERBS = {
     "publish": "ebsdarchive.verbs.publishing",
     "query": "ebsdarchive.verbs.querying",
     "reference": "ebsdarchive.verbs.referencing",
+    "remove_model": "ebsdarchive.verbs.modelling",
     "repack": "ebsdarchive.verbs.repacking",
+    "restore": "ebsdarchive.verbs.restoring",
     "simulate": "ebsdarchive.verbs.simulating",
     "upgrade": "ebsdarchive.verbs.sharing",
     "validate": "ebsdarchive.verbs.checking",

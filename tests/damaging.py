@@ -46,8 +46,8 @@ def decoded(path: Path) -> dict[str, str]:
             found[name] = digest(archive.map(member))
         if kind == "models":
             with archive.group() as group:
-                architecture, config, tensors = read_model(group, member)
-            said = json.dumps([architecture, config, sorted(tensors)])
+                model, tensors = read_model(group, member)
+            said = json.dumps([model["architecture"], model["config"], sorted(tensors)])
             found[name] = digest(np.frombuffer(said.encode(), np.uint8), *tensors.values())
     scan = archive.scan()
     said = repr((scan.grid, scan.microscope, scan.phases, scan.name, archive.provenance()))

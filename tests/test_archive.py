@@ -236,9 +236,10 @@ def test_an_archive_says_what_it_is(full_archive: Path) -> None:
 
 def test_models_come_back_as_configuration_and_tensors(full_archive: Path) -> None:
     with ebsdarchive.open_archive(full_archive).group() as archive:
-        architecture, config, tensors = read_model(archive, "tiny")
-    assert architecture == "autoencoder"
-    assert config["width"] == 3
+        model, tensors = read_model(archive, "tiny")
+    assert model["architecture"] == "autoencoder"
+    assert model["config"]["width"] == 3
+    assert model["card"] == {"licence": "CC0"}
     assert {name: (value.dtype.name, value.shape) for name, value in tensors.items()} == {
         "encoder.0.weight": ("float32", (3, 7)),
         "encoder.0.bias": ("float16", (3,)),

@@ -16,8 +16,8 @@ from ebsdarchive.errors import (
     OutputError,
     VersionError,
 )
-from ebsdarchive.restore import checkpoint as checkpoints
-from ebsdarchive.restore.checkpoint import (
+from ebsdarchive.restorers import checkpoint as checkpoints
+from ebsdarchive.restorers.checkpoint import (
     Checkpoint,
     describe_checkpoint,
     read_checkpoint,

@@ -39,7 +39,7 @@ ROOMS = (
     ("simulation",),
     ("figures",),
     ("publication",),
-    ("restore",),
+    ("restorers",),
     ("multimodal",),
     ("xarray_engine", "kikuchipy_plugin", "pyebsdindex_file"),
     ("verbs",),

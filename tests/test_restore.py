@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ebsdarchive.errors import ArgumentError, VersionError
-from ebsdarchive.restore import registry
-from ebsdarchive.restore.checkpoint import Checkpoint
-from ebsdarchive.restore.registry import METHODS, Method, restorer_of
+from ebsdarchive.restorers import registry
+from ebsdarchive.restorers.checkpoint import Checkpoint
+from ebsdarchive.restorers.registry import METHODS, Method, restorer_of
 
 # ---------------------------------------------------------------- the table of methods
 
@@ -70,5 +70,5 @@ def test_a_parameter_that_a_method_would_ignore_is_refused(learned):
         restorer_of("field", device="cuda")
     with pytest.raises(ArgumentError, match="expected one of the options none, found 'window'"):
         restorer_of("field", options={"window": 3})
-    with pytest.raises(ArgumentError, match="method: expected one of field"):
+    with pytest.raises(ArgumentError, match="method: expected one of nlpar, neighbour"):
         restorer_of("wishful")

@@ -9,22 +9,22 @@ import pytest
 
 from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.geometry import Grid
-from ebsdarchive.restore.registry import restorer_of
-from ebsdarchive.restore.restorer import OVERLAP, UNFAMILIAR, WEAK, Surroundings
+from ebsdarchive.restorers.registry import restorer_of
+from ebsdarchive.restorers.restorer import OVERLAP, UNFAMILIAR, WEAK, Surroundings
 
 torch = pytest.importorskip("torch")
 
-from ebsdarchive.restore import (  # noqa: E402
+from ebsdarchive.restorers import (  # noqa: E402
     autoencoder,
     diffusion,
     kikuchi_network,
     latent,
     orientation_network,
 )
-from ebsdarchive.restore.flattening import flatten  # noqa: E402
-from ebsdarchive.restore.learned import torch_device  # noqa: E402
-from ebsdarchive.restore.neighbourhood import neighbour_means  # noqa: E402
-from ebsdarchive.restore.networks import Batch  # noqa: E402
+from ebsdarchive.restorers.flattening import flatten  # noqa: E402
+from ebsdarchive.restorers.learned import torch_device  # noqa: E402
+from ebsdarchive.restorers.neighbourhood import neighbour_means  # noqa: E402
+from ebsdarchive.restorers.networks import Batch  # noqa: E402
 
 TINY = {"widths": [8, 12], "blocks": [1, 1], "heads": 2}
 CONFIGS = {  # method: (module of its network, small configuration)

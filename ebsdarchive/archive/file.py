@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import h5py
@@ -88,10 +89,15 @@ class Archive:
             return layers.pattern_reader(archive, layer or self.pattern_layers[0])
 
     def scan(self, layer: str | None = None) -> Scan:
-        """The scan with the patterns of a layer, as a source would give it."""
+        """The scan with the patterns of a layer, as a source would give it.
+
+        Its static background is what a restorer left of it, where one has removed it.
+        """
         patterns = self.patterns(layer)
         with self.group() as archive:
-            return description.read_scan(archive, patterns)
+            scan = description.read_scan(archive, patterns)
+            background = layers.own_background(archive, layer or self.pattern_layers[0])
+        return scan if background is None else replace(scan, static_background=background)
 
     def to_dask(self, layer: str | None = None, rows: int | None = None) -> Any:
         """The patterns of a layer as a dask array, read from the file block by block.
@@ -147,6 +153,11 @@ class Archive:
             node = layers.layer_node(archive, f"maps/{name}")
             require_kind(node, "map")
             return read_array(node["data"])
+
+    def uncertainty(self, layer: str) -> Patterns:
+        """The uncertainty of each pixel of a restored layer, in counts, where it is kept."""
+        with self.group() as archive:
+            return layers.read_uncertainty(archive, layer)
 
     def metadata(self) -> dict[str, Any]:
         """What people say about the scan, in the vocabulary of metadata; empty if nothing."""

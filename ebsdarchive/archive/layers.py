@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -24,7 +25,7 @@ from ebsdarchive.archive.nodes import (
 )
 from ebsdarchive.archive.raw import RawPatterns, RawSummary, write_raw
 from ebsdarchive.archive.trust import readable
-from ebsdarchive.errors import ArchiveError, MissingLayerError, VersionError
+from ebsdarchive.errors import ArchiveError, CorruptionError, MissingLayerError, VersionError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Patterns
 
@@ -34,10 +35,13 @@ __all__ = [
     "copy_layer",
     "layer_names",
     "layer_node",
+    "model_attributes",
+    "own_background",
     "pattern_layer_names",
     "pattern_reader",
     "read_contents",
     "read_model",
+    "read_uncertainty",
     "write_contents",
     "write_map",
     "write_model",
@@ -151,7 +155,8 @@ def block_nodes(archive: h5py.Group, name: str) -> list[str]:
     if name == "raw":
         return ["/archive/raw"]
     if name.startswith("restored/"):
-        return [f"/archive/{name}/patterns"]
+        members = ("patterns", "uncertainty")
+        return [f"/archive/{name}/{key}" for key in members if key in archive[name]]
     if name == "neural" and "residual" in archive["neural"]:
         return ["/archive/neural/residual/codes"]
     return []
@@ -193,29 +198,64 @@ def write_model(
     config: Mapping[str, Any],
     tensors: Mapping[str, npt.NDArray],
     card: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a model as configuration and named tensors."""
+    *,
+    version: str | None = None,
+    model_sha256: str | None = None,
+) -> str:
+    """Write a model as configuration and named tensors; returns the digest of its node.
+
+    Parameters
+    ----------
+    version
+        Of the architecture.
+    model_sha256
+        Digest of what the model does, by which restored layers name it.
+    """
     attributes = {
         "architecture": architecture,
+        "version": version,
         "config": json.dumps(config, sort_keys=True),
         "card": None if card is None else json.dumps(card, sort_keys=True),
+        "model_sha256": model_sha256,
     }
     with (
         new_node(container(archive, "models"), name, "model", attributes) as node,
         new_node(node, "tensors", "tensors", {}, dict(tensors)),
     ):
         pass
+    return str(attribute(node, "sha256"))
 
 
-def read_model(
-    archive: h5py.Group, name: str
-) -> tuple[str, dict[str, Any], dict[str, npt.NDArray]]:
-    """Architecture, configuration and tensors of a model."""
+def read_model(archive: h5py.Group, name: str) -> tuple[dict[str, Any], dict[str, npt.NDArray]]:
+    """What a model says of itself, configuration and card decoded, and its tensors."""
     node = layer_node(archive, f"models/{name}")
+    tensors = {key: read_array(item) for key, item in node["tensors"].items()}
+    return model_attributes(node), tensors
+
+
+def model_attributes(node: h5py.Group) -> dict[str, Any]:
+    """What a model says of itself, configuration and card decoded; its tensors are not read."""
     require_kind(node, "model")
     values = attributes_of(node)
-    tensors = {key: read_array(item) for key, item in node["tensors"].items()}
-    return values["architecture"], json.loads(values["config"]), tensors
+    for key in ("config", "card"):
+        try:
+            values[key] = json.loads(values.get(key, "{}"))
+        except ValueError:
+            values[key] = None
+        if not isinstance(values[key], dict):
+            raise CorruptionError(
+                f"{node.file.filename}: {node.name}/@{key}: expected a JSON object, found "
+                f"something else; the file is damaged"
+            )
+    return values
+
+
+@dataclass(frozen=True)
+class RestoredSummary:
+    """What became of restored patterns: how they are coded, and digest of the node."""
+
+    patterns: RawSummary
+    sha256: str
 
 
 def write_restored(
@@ -227,21 +267,65 @@ def write_restored(
     method: str,
     config: Mapping[str, Any],
     raw_sha256: str,
+    version: str | None = None,
     model_sha256: str | None = None,
+    static_background: npt.NDArray | None = None,
+    uncertainty: Patterns | None = None,
     profile: str = "auto",
-) -> RawSummary:
-    """Write patterns that a restorer made, losslessly, marked as an estimate."""
+    progress: Callable[[float, float], None] | None = None,
+) -> RestoredSummary:
+    """Write patterns that a restorer made, losslessly, marked as an estimate.
+
+    Parameters
+    ----------
+    version
+        Of the method.
+    model_sha256
+        Of the model that was used, if one was.
+    static_background
+        (sy, sx) of these patterns, where it is no longer that of the scan.
+    uncertainty
+        Standard deviation of each pixel, in counts.
+    """
     attributes = {
         "estimate": "estimate",
         "method": method,
+        "version": version,
         "config": json.dumps(config, sort_keys=True),
         "raw_sha256": raw_sha256,
         "model_sha256": model_sha256,
     }
-    with new_node(container(archive, "restored"), name, "restored", attributes) as node:
-        return write_raw(node, "patterns", patterns, grid, profile)
+    datasets = {"static_background": static_background}
+    with new_node(container(archive, "restored"), name, "restored", attributes, datasets) as node:
+        summary = write_raw(node, "patterns", patterns, grid, profile, progress)
+        if uncertainty is not None:
+            write_raw(node, "uncertainty", uncertainty, grid, profile, progress)
+    return RestoredSummary(summary, str(attribute(node, "sha256")))
 
 
 def read_restored(path: str, node: str) -> Patterns:
     """The patterns of a restored layer."""
     return RawPatterns(path, f"{node}/patterns")
+
+
+def own_background(archive: h5py.Group, name: str) -> npt.NDArray | None:
+    """(sy, sx) the static background of a layer that does not have the scan's; else None."""
+    node = layer_node(archive, name)
+    return read_array(node["static_background"]) if "static_background" in node else None
+
+
+def read_uncertainty(archive: h5py.Group, name: str) -> Patterns:
+    """The uncertainty of each pixel of a restored layer.
+
+    Raises
+    ------
+    MissingLayerError
+        If the layer has none.
+    """
+    node = layer_node(archive, name)
+    if "uncertainty" not in node:
+        raise MissingLayerError(
+            f"{archive.file.filename}: {node.name}: expected the uncertainty of each pixel, found "
+            f"none; ask for it with `ebsdarchive restore --uncertainty`"
+        )
+    return RawPatterns(archive.file.filename, f"{node.name}/uncertainty")

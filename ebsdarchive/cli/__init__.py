@@ -25,6 +25,8 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = (
     "compress",
     "fit",
+    "restore",
+    "models",
     "query",
     "profile",
     "boundaries",
@@ -56,6 +58,15 @@ class _ClosedOutputError(Exception):
     """Whoever read the output has left."""
 
 
+def _telling(command: click.Command) -> click.Command:
+    """A copy of a command, and of those below it, with the options of what is told on the way."""
+    copied = copy.copy(command)
+    copied.params = [*command.params, *TELLING_OPTIONS]
+    if isinstance(copied, click.Group):
+        copied.commands = {name: _telling(below) for name, below in copied.commands.items()}
+    return copied
+
+
 class _Commands(click.Group):
     """Finds a command in the module of its name."""
 
@@ -66,9 +77,7 @@ class _Commands(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"ebsdarchive.cli.{name}_command")
-        command: click.Command = copy.copy(module.command)
-        command.params = [*command.params, *TELLING_OPTIONS]
-        return command
+        return _telling(module.command)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

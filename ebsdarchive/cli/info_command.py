@@ -111,6 +111,10 @@ def _lines(described: dict[str, Any]) -> list[str]:
             text += f", {layer['ratio']:.4g}x"
         if "profile" in layer:
             text += f", lossless, profile {layer['profile']}"
+        if "estimate" in layer:
+            text += f", estimate by {layer['method']}"
+        if "architecture" in layer:
+            text += f", model of {layer['architecture']}"
         if "mae_percent" in layer:
             text += f", rank {layer['rank']}" if "rank" in layer else ""
             text += f", mean error {layer['mae_percent']:.3f} % of range"

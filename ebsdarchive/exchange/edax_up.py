@@ -200,6 +200,7 @@ def write_up(
     shape: tuple[int, int],
     dtype: str,
     version: int = 3,
+    frame: tuple[bytes, bytes] | None = None,
 ) -> None:
     """Write patterns.
 
@@ -213,6 +214,8 @@ def write_up(
         "uint8" for up1 or "uint16" for up2.
     version
         3, or 1 for old readers; version 1 holds no grid.
+    frame
+        Header and trailer of a file of the same grid, shape and type, to be written as they are.
     """
     if dtype not in ("uint8", "uint16") or version not in (1, 3):
         raise ArgumentError(
@@ -233,9 +236,11 @@ def write_up(
     )
     written = 0
     with open(path, "wb") as file:
-        file.write(header.pack())
+        file.write(header.pack() if frame is None else frame[0])
         for block in blocks:
             file.write(np.ascontiguousarray(block, np.dtype(dtype).newbyteorder("<")).data)
             written += len(block)
+        if frame is not None:
+            file.write(frame[1])
     if written != grid.size:
         raise FormatError(f"{path}: expected {grid.size} patterns, found {written}")

@@ -22,7 +22,12 @@ from ebsdarchive.errors import OutputError
 from ebsdarchive.exchange.columns import Column
 from ebsdarchive.exchange.estimates import Estimates
 from ebsdarchive.exchange.quantise import Quantisation, choose_quantisation, range_of
-from ebsdarchive.exchange.writing.beside import files_beside, losses, write_sidecar
+from ebsdarchive.exchange.writing.beside import (
+    files_beside,
+    losses,
+    require_free_beside,
+    write_sidecar,
+)
 from ebsdarchive.exchange.writing.job import WRITTEN_BY, Job
 from ebsdarchive.exchange.writing.orientations import in_sample_frame
 from ebsdarchive.exchange.writing.registry import choose_format
@@ -85,6 +90,7 @@ def write_patterns(
     estimates: Estimates | None = None,
     force: bool = False,
     formats: tuple[str, ...] | None = None,
+    keep_header: bool = False,
     progress: Progress | None = None,
 ) -> Written:
     """Write the patterns of a scan.
@@ -115,6 +121,9 @@ def write_patterns(
         Which patterns are filled from others; kept in or beside the file, marked in a picture.
     formats
         Keys of formats that the caller allows; by default all.
+    keep_header
+        Whether an up1 or up2 file gets the header of the scan's source, where that is of the same
+        format, and its "extra" patterns; grid and type of the patterns are the source's own.
 
     Raises
     ------
@@ -148,11 +157,7 @@ def write_patterns(
                 progress(stop, scan.grid.size)
 
     beside = files_beside(chosen, path, scan)
-    for file in beside:
-        if file.path.exists() and not force:
-            raise OutputError(
-                f"{file.path}: expected no such file, found one; use --force to replace it"
-            )
+    require_free_beside(beside, force)
     origin = {"written_by": WRITTEN_BY, **(origin or {})}
     if estimates is not None:
         origin |= estimates.record()
@@ -171,6 +176,7 @@ def write_patterns(
             overview=overview,
             columns=(*columns, *(() if estimates is None else estimates.columns())),
             estimates=estimates,
+            frame=_frame_of(scan, chosen.key) if keep_header else None,
         )
         chosen.write(job)
         if chosen.folder and chosen.convention is not None:
@@ -192,6 +198,14 @@ def write_patterns(
         losses=losses(chosen, scan),
         estimates=estimates,
     )
+
+
+def _frame_of(scan: Scan, key: str) -> tuple[bytes, bytes] | None:
+    """Header and trailer of a source that is an up1 or up2 file as the one to be written."""
+    source = scan.source
+    if source.header is None or not source.format.startswith(f"EDAX {key} "):
+        return None
+    return source.header, source.trailer or b""
 
 
 def _size(path: Path) -> int:

@@ -25,7 +25,8 @@ def draw_patterns(archive: Archive, options: PlotOptions, progress: Callable[...
 
     Measured and decoded share one grey scale, the differences another, both stated by colour bars.
     The positions asked for are those of the nearest measured points. With `options.flat` the first
-    two are divided by the static background; differences are in counts in any case.
+    two are divided by the static background, or by what a restorer left of it; differences are in
+    counts in any case.
     """
     from ebsdarchive.analysis.indexing import mean_pattern
 
@@ -50,8 +51,12 @@ def draw_patterns(archive: Archive, options: PlotOptions, progress: Callable[...
     )
     background = mean_pattern(scan)
     lit = _lit(archive, background)
-    divisor = np.maximum(background, 1e-6) if options.flat else np.ones_like(background, float)
-    shown = [np.where(lit, stack / divisor, np.nan) for stack in (measured, decoded)]
+    remaining = archive.scan(name).static_background
+    own = background if remaining is None else remaining
+    shown = [
+        np.where(lit, stack / (np.maximum(level, 1e-6) if options.flat else 1.0), np.nan)
+        for stack, level in ((measured, background), (decoded, own))
+    ]
     unit = "counts / background" if options.flat else "counts"
     difference = np.where(lit, decoded - measured, np.nan)
     width = options.width_mm or PAGE_MM

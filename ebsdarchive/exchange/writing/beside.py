@@ -7,13 +7,14 @@ centre, tilts, scaling and the source's digest. A folder has its JSON inside.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ebsdarchive.errors import OutputError
 from ebsdarchive.exchange.writing.edax_h5 import write_ang
 from ebsdarchive.exchange.writing.flat import write_nordif_background, write_nordif_settings
 from ebsdarchive.exchange.writing.job import WRITTEN_BY, Job
@@ -21,7 +22,7 @@ from ebsdarchive.exchange.writing.record import LISTED, geometry_record
 from ebsdarchive.exchange.writing.registry import WriteFormat
 from ebsdarchive.scan import Scan
 
-__all__ = ["Beside", "files_beside", "losses", "write_sidecar"]
+__all__ = ["Beside", "files_beside", "losses", "require_free_beside", "write_sidecar"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ def files_beside(format_: WriteFormat, path: Path, scan: Scan) -> list[Beside]:
     if format_.orientations in ("beside", "both") and _why_no_ang(scan) is None:
         found.append(Beside(path.with_suffix(".ang"), lambda file, job: write_ang(file, job.scan)))
     return found
+
+
+def require_free_beside(files: Sequence[Beside], force: bool) -> None:
+    """Raise OutputError if one of the files exists, without `force`."""
+    for file in files:
+        if file.path.exists() and not force:
+            raise OutputError(
+                f"{file.path}: expected no such file, found one; use --force to replace it"
+            )
 
 
 def losses(format_: WriteFormat, scan: Scan) -> tuple[str, ...]:

@@ -49,6 +49,9 @@ class Job:
         More values of each pattern, for formats of labelled arrays and kikuchipy's.
     estimates
         Which patterns are filled from others, where some are.
+    frame
+        What stands before and behind the patterns in a source of the same format, grid, shape and
+        type, to be kept; up1 and up2 only.
     """
 
     path: Path
@@ -63,6 +66,7 @@ class Job:
     overview: tuple[npt.NDArray, tuple[float, float]] | None = None
     columns: tuple[Column, ...] = ()
     estimates: Estimates | None = None
+    frame: tuple[bytes, bytes] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

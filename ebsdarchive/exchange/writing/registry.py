@@ -128,6 +128,7 @@ def _write_up(job: Job) -> None:
         job.scan.detector.shape,
         job.dtype,
         job.version or 3,
+        job.frame,
     )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.ndimage import correlate
 
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.restore.restorer import Estimate, Progress, Restorer, Surroundings, WholeScan
+from ebsdarchive.restorers.restorer import Estimate, Progress, Restorer, Surroundings, WholeScan
 
 __all__ = ["NeighbourAverage"]
 

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ebsdarchive.errors import FormatError
-from ebsdarchive.restore import networks
-from ebsdarchive.restore.checkpoint import Checkpoint
-from ebsdarchive.restore.flattening import Flattened, flatten
-from ebsdarchive.restore.networks import Batch
-from ebsdarchive.restore.restorer import OVERLAP, UNFAMILIAR, WEAK
+from ebsdarchive.restorers import networks
+from ebsdarchive.restorers.checkpoint import Checkpoint
+from ebsdarchive.restorers.flattening import Flattened, flatten
+from ebsdarchive.restorers.networks import Batch
+from ebsdarchive.restorers.restorer import OVERLAP, UNFAMILIAR, WEAK
 
 __all__ = [
     "FLAGS",

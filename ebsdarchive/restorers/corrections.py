@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.analysis.background import Correction
-from ebsdarchive.restore.measured import sample_of
-from ebsdarchive.restore.restorer import WholeScan
+from ebsdarchive.restorers.measured import sample_of
+from ebsdarchive.restorers.restorer import WholeScan
 
-__all__ = ["ContrastStep", "DynamicStep", "StaticStep", "Step"]
+__all__ = ["ContrastStep", "DynamicStep", "StaticStep", "Step", "background_of"]
 
 
 class Step(Protocol):
@@ -30,6 +30,10 @@ class Step(Protocol):
     def config(self) -> Mapping[str, Any]:
         """Its parameters, as JSON can hold them."""
 
+    @property
+    def removes_background(self) -> bool:
+        """Whether it takes the static background out of the patterns."""
+
     def prepare(self, whole: WholeScan) -> Step:
         """The step for a scan, with what it takes from all of it."""
 
@@ -39,22 +43,28 @@ class Step(Protocol):
         """(n, sy, sx) patterns, corrected in the lit pixels."""
 
 
+def background_of(whole: WholeScan) -> npt.NDArray[np.float32]:
+    """(sy, sx) the static background that came with the scan, or the mean of its patterns."""
+    level = whole.static_background
+    if level is None:
+        level = sample_of(whole.patterns, whole.grid, whole.seed).patterns.mean(axis=0)
+    return np.asarray(level, np.float32)
+
+
 @dataclass(frozen=True)
 class StaticStep:
     """Division by the static background: the one that came with the scan, or its mean pattern."""
 
     level: npt.NDArray[np.float32] | None = None
     name: ClassVar[str] = "static"
+    removes_background: ClassVar[bool] = True
 
     @property
     def config(self) -> Mapping[str, Any]:
         return {}
 
     def prepare(self, whole: WholeScan) -> Step:
-        level = whole.static_background
-        if level is None:
-            level = sample_of(whole.patterns, whole.grid, whole.seed).patterns.mean(axis=0)
-        return replace(self, level=np.asarray(level, np.float32))
+        return replace(self, level=background_of(whole))
 
     def apply(
         self, patterns: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]
@@ -92,6 +102,7 @@ class ContrastStep:
     kernel: int | None = None
     clip: float = 0.01
     name: ClassVar[str] = "clahe"
+    removes_background: ClassVar[bool] = False
 
     @property
     def config(self) -> Mapping[str, Any]:

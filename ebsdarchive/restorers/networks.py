@@ -51,7 +51,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ebsdarchive.errors import FormatError
-from ebsdarchive.restore.checkpoint import Checkpoint
+from ebsdarchive.restorers.checkpoint import Checkpoint
 
 __all__ = ["Batch", "checkpoint_of", "loaded", "padded", "read_config"]
 

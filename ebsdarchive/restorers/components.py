@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.neural.basis import RANK_LIMIT, Basis, choose_rank, klt_of_sample
-from ebsdarchive.restore.measured import sample_of
-from ebsdarchive.restore.restorer import Estimate, Progress, Restorer, Surroundings, WholeScan
+from ebsdarchive.restorers.measured import sample_of
+from ebsdarchive.restorers.restorer import Estimate, Progress, Restorer, Surroundings, WholeScan
 
 __all__ = ["PrincipalComponents"]
 

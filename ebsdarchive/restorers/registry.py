@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ebsdarchive.errors import ArgumentError, VersionError
-from ebsdarchive.restore.checkpoint import Checkpoint
-from ebsdarchive.restore.corrections import Step
-from ebsdarchive.restore.pipeline import Pipeline
-from ebsdarchive.restore.restorer import Restorer
+from ebsdarchive.restorers.checkpoint import Checkpoint
+from ebsdarchive.restorers.corrections import Step
+from ebsdarchive.restorers.pipeline import Pipeline
+from ebsdarchive.restorers.restorer import Restorer
 
 __all__ = [
     "DEFAULT_METHOD",
@@ -23,6 +24,7 @@ __all__ = [
     "options_of",
     "pipeline_of",
     "restorer_of",
+    "shipped_model",
 ]
 
 DEFAULT_METHOD = "nlpar"
@@ -76,7 +78,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "nlpar": Method(
-        "ebsdarchive.restore.nlpar:Nlpar",
+        "ebsdarchive.restorers.nlpar:Nlpar",
         "mean of similar patterns around (PyEBSDIndex)",
         options={
             "search-radius": Option(int, 1, 50, "half the window in points"),
@@ -84,49 +86,49 @@ METHODS: dict[str, Method] = {
         },
     ),
     "neighbour": Method(
-        "ebsdarchive.restore.averaging:NeighbourAverage",
+        "ebsdarchive.restorers.averaging:NeighbourAverage",
         "mean with the patterns around, whatever they show",
         options={"window": Option(int, 3, 99, "points across the window, odd")},
     ),
     "klt": Method(
-        "ebsdarchive.restore.components:PrincipalComponents",
+        "ebsdarchive.restorers.components:PrincipalComponents",
         "what the scan's leading principal components hold",
         options={"rank": Option(int, 1, 512, "number of components")},
     ),
     "field": Method(
-        "ebsdarchive.restore.neural_estimate:FieldEstimate",
+        "ebsdarchive.restorers.neural_estimate:FieldEstimate",
         "the neural layer's own estimate at the measured points",
     ),
     "kikuchi": Method(
-        "ebsdarchive.restore.learned:KikuchiRestorer",
+        "ebsdarchive.restorers.learned:KikuchiRestorer",
         "network on a pattern and the like ones around it; tells its uncertainty",
         learned=True,
     ),
     "autoencoder": Method(
-        "ebsdarchive.restore.learned:AutoencoderRestorer",
+        "ebsdarchive.restorers.learned:AutoencoderRestorer",
         "network that passes each pattern through a bottleneck",
         learned=True,
     ),
     "autoencoder-smooth": Method(
-        "ebsdarchive.restore.learned:SmoothAutoencoderRestorer",
+        "ebsdarchive.restorers.learned:SmoothAutoencoderRestorer",
         "the same without its checkerboard",
         learned=True,
     ),
     "ddpm": Method(
-        "ebsdarchive.restore.learned:DdpmRestorer",
+        "ebsdarchive.restorers.learned:DdpmRestorer",
         "diffusion conditioned on each pattern, 1,000 steps; slow",
         learned=True,
         samples=True,
     ),
     "ddim": Method(
-        "ebsdarchive.restore.learned:DdimRestorer",
+        "ebsdarchive.restorers.learned:DdimRestorer",
         "the same network in 20 steps",
         learned=True,
         samples=True,
         models_of="ddpm",
     ),
     "mldm": Method(
-        "ebsdarchive.restore.learned:LatentRestorer",
+        "ebsdarchive.restorers.learned:LatentRestorer",
         "diffusion of codes, an eighth of a pattern in size",
         learned=True,
         samples=True,
@@ -135,14 +137,14 @@ METHODS: dict[str, Method] = {
 
 STEPS: dict[str, Method] = {
     "static": Method(
-        "ebsdarchive.restore.corrections:StaticStep", "division by the static background"
+        "ebsdarchive.restorers.corrections:StaticStep", "division by the static background"
     ),
     "dynamic": Method(
-        "ebsdarchive.restore.corrections:DynamicStep",
+        "ebsdarchive.restorers.corrections:DynamicStep",
         "division by the static background, less the pattern's own blur",
     ),
     "clahe": Method(
-        "ebsdarchive.restore.corrections:ContrastStep",
+        "ebsdarchive.restorers.corrections:ContrastStep",
         "contrast limited adaptive histogram equalisation (scikit-image)",
         options={
             "kernel": Option(int, 2, 512, "size of the regions in pixels"),
@@ -157,6 +159,12 @@ def method_of(name: str) -> Method:
     if name not in METHODS:
         raise ArgumentError(f"method: expected one of {', '.join(METHODS)}, found {name!r}")
     return METHODS[name]
+
+
+def shipped_model(name: str) -> Path | None:
+    """The checkpoint of a method that comes with this package, if one does."""
+    path = Path(__file__).parents[1] / "data" / "models" / f"{name}.safetensors"
+    return path if path.is_file() else None
 
 
 def restorer_of(

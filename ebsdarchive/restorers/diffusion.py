@@ -20,11 +20,11 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.restore import networks
-from ebsdarchive.restore.checkpoint import Checkpoint
-from ebsdarchive.restore.flattening import Flattened, flatten
-from ebsdarchive.restore.networks import Batch, padded
-from ebsdarchive.restore.unet import UNet, UNetConfig
+from ebsdarchive.restorers import networks
+from ebsdarchive.restorers.checkpoint import Checkpoint
+from ebsdarchive.restorers.flattening import Flattened, flatten
+from ebsdarchive.restorers.networks import Batch, padded
+from ebsdarchive.restorers.unet import UNet, UNetConfig
 
 __all__ = [
     "SAMPLERS",

@@ -18,7 +18,7 @@ from scipy.optimize import minimize_scalar
 
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.geometry import Grid
-from ebsdarchive.restore.restorer import Estimate, Progress, Restorer, Surroundings, WholeScan
+from ebsdarchive.restorers.restorer import Estimate, Progress, Restorer, Surroundings, WholeScan
 
 __all__ = ["Nlpar"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.errors import MissingLayerError
-from ebsdarchive.restore.restorer import Estimate, Progress, Restorer, Surroundings, WholeScan
+from ebsdarchive.restorers.restorer import Estimate, Progress, Restorer, Surroundings, WholeScan
 
 __all__ = ["FieldEstimate"]
 

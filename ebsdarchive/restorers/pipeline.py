@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.restore.corrections import Step
-from ebsdarchive.restore.restorer import (
+from ebsdarchive.restorers.corrections import Step, background_of
+from ebsdarchive.restorers.restorer import (
     Estimate,
     Field,
     Progress,
@@ -29,11 +29,18 @@ class Pipeline:
     """`before`, then the restorer, then `after`.
 
     The uncertainty and the flags are those of the restorer, in counts before the steps after it.
+
+    Parameters
+    ----------
+    static_background
+        (sy, sx) what the steps leave of it, once the scan is known; None where they do not touch
+        it.
     """
 
     restorer: Restorer
     before: tuple[Step, ...] = ()
     after: tuple[Step, ...] = ()
+    static_background: npt.NDArray[np.float32] | None = None
 
     @property
     def name(self) -> str:
@@ -59,7 +66,10 @@ class Pipeline:
     def prepare(self, whole: WholeScan, progress: Progress) -> Restorer:
         before, seen = _prepared_steps(self.before, whole)
         after, _ = _prepared_steps(self.after, seen)  # a restorer keeps the background
-        return Pipeline(prepared(self.restorer, seen, progress), before, after)
+        steps, left = (*before, *after), None
+        if any(step.removes_background for step in steps):
+            left = _applied(steps, background_of(whole)[None], whole.mask)[0]
+        return Pipeline(prepared(self.restorer, seen, progress), before, after, left)
 
     def restore(self, patterns: npt.NDArray[np.float32], surroundings: Surroundings) -> Estimate:
         mask = surroundings.mask

@@ -54,7 +54,8 @@ class Surroundings:
     field
         (m,) indices to (m, sy, sx) patterns of the scan's neural layer in counts; None without one.
     seed
-        Of whatever is drawn at random; the same block with the same seed gives the same estimate.
+        Of whatever is drawn at random. What is drawn for a pattern depends on the seed and its
+        index alone, see `generator`, so that estimates do not depend on the blocks.
     """
 
     grid: Grid
@@ -69,6 +70,10 @@ class Surroundings:
     def own(self) -> slice:
         """Which of the given patterns are to be restored."""
         return slice(self.start - self.first, self.stop - self.first)
+
+    def generator(self, index: int) -> np.random.Generator:
+        """What draws for the pattern of an index in the scan."""
+        return np.random.default_rng([self.seed, index])
 
 
 @dataclass(frozen=True)

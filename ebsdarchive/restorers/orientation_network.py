@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ebsdarchive.errors import FormatError
-from ebsdarchive.restore import networks
-from ebsdarchive.restore.checkpoint import Checkpoint
-from ebsdarchive.restore.flattening import flatten
+from ebsdarchive.restorers import networks
+from ebsdarchive.restorers.checkpoint import Checkpoint
+from ebsdarchive.restorers.flattening import flatten
 
 __all__ = [
     "OrientationBatch",

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ebsdarchive.errors import FormatError
-from ebsdarchive.restore import diffusion, networks
-from ebsdarchive.restore.checkpoint import Checkpoint
-from ebsdarchive.restore.flattening import Flattened, flatten
-from ebsdarchive.restore.networks import Batch, padded
-from ebsdarchive.restore.unet import UNet, UNetConfig
+from ebsdarchive.restorers import diffusion, networks
+from ebsdarchive.restorers.checkpoint import Checkpoint
+from ebsdarchive.restorers.flattening import Flattened, flatten
+from ebsdarchive.restorers.networks import Batch, padded
+from ebsdarchive.restorers.unet import UNet, UNetConfig
 
 __all__ = [
     "KikuchiCodec",

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.restore import autoencoder, diffusion, kikuchi_network, latent
-from ebsdarchive.restore.checkpoint import Checkpoint
-from ebsdarchive.restore.flattening import Flattened, flatten
-from ebsdarchive.restore.neighbourhood import neighbour_means
-from ebsdarchive.restore.restorer import Estimate, Surroundings
+from ebsdarchive.restorers import autoencoder, diffusion, kikuchi_network, latent
+from ebsdarchive.restorers.checkpoint import Checkpoint
+from ebsdarchive.restorers.flattening import Flattened, flatten
+from ebsdarchive.restorers.neighbourhood import neighbour_means
+from ebsdarchive.restorers.restorer import Estimate, Surroundings
 
 __all__ = [
     "AutoencoderRestorer",

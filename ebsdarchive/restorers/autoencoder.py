@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ebsdarchive.errors import FormatError
-from ebsdarchive.restore import networks
-from ebsdarchive.restore.checkpoint import Checkpoint
-from ebsdarchive.restore.flattening import CLIP, Flattened, flatten
-from ebsdarchive.restore.networks import Batch, padded
+from ebsdarchive.restorers import networks
+from ebsdarchive.restorers.checkpoint import Checkpoint
+from ebsdarchive.restorers.flattening import CLIP, Flattened, flatten
+from ebsdarchive.restorers.networks import Batch, padded
 
 __all__ = [
     "AutoencoderConfig",
