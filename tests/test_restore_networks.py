@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -156,6 +158,18 @@ def test_an_estimate_depends_on_seed_and_index_but_not_on_the_block(method):
     parts = np.concatenate([restored(0, 1), restored(1, 5)])
     np.testing.assert_allclose(parts, whole, atol=2e-3)
     assert bool(draws) == (not np.array_equal(restored(0, 5, seed=4), whole))
+
+
+def test_the_table_of_methods_loads_no_network():
+    code = """
+import sys
+import ebsdarchive.cli
+from ebsdarchive.restorers.registry import METHODS
+assert "kikuchi" in METHODS
+print([name for name in ("torch", "diffusers", "safetensors.torch") if name in sys.modules])
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (run.stdout.strip(), run.stderr) == ("[]", "")
 
 
 # ---------------------------------------------------------------- checkpoints

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -112,11 +113,8 @@ def averaged(module: nn.Module, decay: float = 0.995) -> AveragedModel:
 def generators(seed: int, indices: Sequence[int], repeat: int = 0) -> list[torch.Generator]:
     """A random stream for each pattern of a scan, by its index: noise does not depend on how the
     scan is cut into blocks, nor on the device."""
-    streams = []
-    for index in indices:
-        mixed = (seed * 1_000_003 + index) * 1_009 + repeat
-        streams.append(torch.Generator().manual_seed(mixed % (1 << 63)))
-    return streams
+    seeds = [np.random.SeedSequence([seed, index, repeat]).generate_state(2) for index in indices]
+    return [torch.Generator().manual_seed(int(a) << 32 | int(b)) for a, b in seeds]
 
 
 @torch.no_grad()
