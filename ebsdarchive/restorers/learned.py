@@ -71,6 +71,7 @@ class _Learned:
 
     name: ClassVar[str]
     version: ClassVar[str]
+    networks: ClassVar[Any]  # the module of the network
     bytes_per_pixel: ClassVar[int]  # of a pattern on its way through the network
     halo_rows = 0
 
@@ -126,14 +127,15 @@ class _Learned:
         return torch.from_numpy(array.astype(np.float32, copy=False)).clone().to(self.device)
 
 
-class AutoencoderRestorer(_Learned):
-    """`autoencoder`: each pattern alone, without an uncertainty."""
+class _Regression(_Learned):
+    """One forward pass: nothing is drawn."""
 
-    name, version = "autoencoder", autoencoder.VERSION
-    bytes_per_pixel = 4 * 400
+    told: ClassVar[tuple[str, ...]]  # of the network's configuration: what decides an estimate
 
-    def __init__(self, module: autoencoder.Seed | autoencoder.Smooth, device: str) -> None:
-        super().__init__(module, device, {"kind": module.config.kind})
+    def __init__(self, module: Any, device: str) -> None:
+        values = {name: getattr(module.config, name) for name in self.told}
+        config = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        super().__init__(module, device, config)
         self.network = module
 
     @classmethod
@@ -145,8 +147,19 @@ class AutoencoderRestorer(_Learned):
         samples: int = 1,
     ) -> Self:
         """Of a trained network. Raises FormatError if it does not fit the method."""
-        _draws_nothing(cls.name, steps, samples)
-        return cls(autoencoder.load(checkpoint), device)
+        if steps is not None or samples != 1:
+            raise ArgumentError(
+                f"{cls.name}: expected no steps or samples, found some; it draws nothing"
+            )
+        return cls(cls.networks.load(checkpoint), device)
+
+
+class AutoencoderRestorer(_Regression):
+    """`autoencoder`: each pattern alone, without an uncertainty."""
+
+    name, version = "autoencoder", autoencoder.VERSION
+    networks: ClassVar[Any] = autoencoder
+    bytes_per_pixel, told = 4 * 400, ("kind",)
 
     def restore(self, patterns: Floats, surroundings: Surroundings) -> Estimate:
         """Estimates of the block's own patterns."""
@@ -167,7 +180,6 @@ class _Sampling(_Learned):
     """The mean of samples, with their spread as uncertainty where there is more than one."""
 
     sampler: ClassVar[str]
-    networks: ClassVar[Any]  # the module of the network
 
     def __init__(
         self, module: nn.Module, device: str, steps: int | None = None, samples: int = 1
@@ -241,36 +253,17 @@ class LatentRestorer(_Sampling):
     bytes_per_pixel = 4 * 300
 
 
-class KikuchiRestorer(_Learned):
+class KikuchiRestorer(_Regression):
     """`kikuchi`: a neighbourhood's mean and one forward pass; uncertainty and flags."""
 
     name, version = kikuchi_network.METHOD, kikuchi_network.VERSION
+    networks: ClassVar[Any] = kikuchi_network
     bytes_per_pixel = 4 * 150
+    told = ("neighbours", "flag_limits", "weak_ratio", "uncertainty_factor")
 
     def __init__(self, module: kikuchi_network.KikuchiNetwork, device: str) -> None:
-        super().__init__(
-            module,
-            device,
-            {
-                "neighbours": module.config.neighbours,
-                "flag_limits": list(module.config.flag_limits),
-                "weak_ratio": module.config.weak_ratio,
-            },
-        )
-        self.network = module
+        super().__init__(module, device)
         self.halo_rows = module.config.neighbours
-
-    @classmethod
-    def from_checkpoint(
-        cls,
-        checkpoint: Checkpoint,
-        device: str = "auto",
-        steps: int | None = None,
-        samples: int = 1,
-    ) -> Self:
-        """Of a trained network. Raises FormatError if it does not fit the method."""
-        _draws_nothing(cls.name, steps, samples)
-        return cls(kikuchi_network.load(checkpoint), device)
 
     def restore(self, patterns: Floats, surroundings: Surroundings) -> Estimate:
         """Estimates of the block's own patterns."""
@@ -312,8 +305,3 @@ def _out_of_memory(error: RuntimeError) -> bool:
     """Whether a device or this machine had no memory left: torch has no type of its own for the
     latter."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _draws_nothing(name: str, steps: int | None, samples: int) -> None:
-    if steps is not None or samples != 1:
-        raise ArgumentError(f"{name}: expected no steps or samples, found some; it draws nothing")
