@@ -14,11 +14,13 @@ scans small and `--fast` tries few settings of the peers: for trying things out.
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -56,6 +58,25 @@ class Point:
     nbytes: int
     error_pct: float
     truth_pct: float
+
+
+class Record:
+    """Points of finished methods in a JSON file, or in memory alone."""
+
+    def __init__(self, path: str | None) -> None:
+        self.path = None if path is None else Path(path)
+        self._found: dict[str, list[dict[str, Any]]] = {}
+        if self.path is not None and self.path.exists():
+            self._found = json.loads(self.path.read_text())
+
+    def get(self, key: str) -> list[Point] | None:
+        found = self._found.get(key)
+        return None if found is None else [Point(**values) for values in found]
+
+    def put(self, key: str, points: list[Point]) -> None:
+        self._found[key] = [asdict(point) for point in points]
+        if self.path is not None:
+            self.path.write_text(json.dumps(self._found, indent=1))
 
 
 def ours(scan: Scan, mask: np.ndarray, settings: dict[str, Any], folder: str) -> tuple[int, Any]:
@@ -144,16 +165,20 @@ def run(work: Work, options: argparse.Namespace) -> tuple[list[Point], tuple[flo
     points = []
     print("\n| method | setting | bytes | MAE % | MAE % of truth |\n|---|---|---|---|---|")
     for method in methods:
-        begun = time.perf_counter()
-        for coded in method():
-            point = measured(work, coded)
-            points.append(point)
+        key = f"{work.title}: {method.func.__name__}"
+        found = options.record.get(key)
+        if found is None:
+            begun = time.perf_counter()
+            found = [measured(work, coded) for coded in method()]
+            print(f"| {key} | {time.perf_counter() - begun:.0f} s | | | |", flush=True)
+            options.record.put(key, found)
+        for point in found:
             print(
                 f"| {point.label} | {point.setting} | {point.nbytes:,} | {point.error_pct:.4f} | "
                 f"{shown_error(point.truth_pct)} |",
                 flush=True,
             )
-        print(f"| | {time.perf_counter() - begun:.0f} s | | | |", flush=True)
+        points += found
     return points, floor
 
 
@@ -266,10 +291,12 @@ def main() -> None:
     )
     parser.add_argument("--without", default="", help=f"peers to leave out: {names}")
     parser.add_argument("--recipe-seconds", type=float, default=0.0, help="0 leaves it out")
+    parser.add_argument("--record", help="file of finished methods, to go on from")
     parser.add_argument("-o", "--output", default="rate_error.png")
     options = parser.parse_args()
     options.levels = [float(level) for level in options.levels.split(",")]
     options.without = options.without.split(",")
+    options.record = Record(options.record)
     results = {}
     for name in options.works.split(","):
         scan, truth = {

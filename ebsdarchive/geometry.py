@@ -23,6 +23,7 @@ __all__ = [
     "path_positions",
     "pc_from_bruker",
     "pc_to_bruker",
+    "points_around",
 ]
 
 PC_CONVENTIONS = ("bruker", "edax", "oxford", "emsoft4", "emsoft5")
@@ -301,6 +302,31 @@ def linear_weights(
         indices += [starts[row] + column, starts[row] + np.minimum(column + 1, last)]
         weights += [share * (1 - right), share * right]
     return np.stack(indices, axis=1), np.stack(weights, axis=1)
+
+
+def points_around(
+    grid: Grid, xy: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The points of the four columns of each of the four rows around positions within the scan.
+
+    Beyond an edge, or the end of a row, the last point stands in for those that are missing.
+
+    Returns
+    -------
+    (m, 16) indices of points, and (m, 16, 2) where the position lies from their places, in steps;
+    the four nearest are those at less than one step along both axes.
+    """
+    starts = grid.row_starts
+    rows = xy[:, 1].astype(np.int64)[:, None] + np.arange(-1, 3)  # (m, 4)
+    down = xy[:, 1, None] - rows
+    there = np.clip(rows, 0, grid.n_rows - 1)
+    x = xy[:, 0, None] - (0.5 if grid.is_hexagonal else 0.0) * (there % 2)
+    columns = np.floor(x).astype(np.int64)[..., None] + np.arange(-1, 3)  # (m, 4, 4)
+    right = x[..., None] - columns
+    last = (starts[there + 1] - starts[there] - 1)[..., None]
+    indices = starts[there][..., None] + np.clip(columns, 0, last)
+    away = np.stack([right, np.broadcast_to(down[..., None], right.shape)], axis=-1)
+    return indices.reshape(-1, 16), away.reshape(-1, 16, 2)
 
 
 def pc_to_bruker(

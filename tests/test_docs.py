@@ -86,7 +86,8 @@ def test_the_command_reference_has_every_command_and_every_option(tmp_path, capf
     for name, section in zip(COMMANDS, sections, strict=True):
         command = importlib.import_module(f"ebsdarchive.cli.{name}_command").command
         words = set(re.split(r"[\s,]+", section))
-        for parameter in command.params:
+        below = getattr(command, "commands", {}).values()
+        for parameter in [*command.params, *(param for one in below for param in one.params)]:
             if isinstance(parameter, click.Option):
                 declared = {*parameter.opts, *parameter.secondary_opts}
                 assert declared <= words, (name, declared - words)

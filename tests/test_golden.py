@@ -12,6 +12,7 @@ import reader_from_documents as documents
 import ebsdarchive
 from ebsdarchive.archive.orientation_maps import read_orientation_map
 from ebsdarchive.neural.storage import read_field
+from ebsdarchive.restorers.stored_models import read_stored
 from ebsdarchive.schema import known_versions
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -57,6 +58,17 @@ def test_golden_patterns_come_back_bit_for_bit(golden: Path, expected: dict) -> 
     for name in (name for name in archive.layers if name.startswith("restored/")):
         found = archive.patterns(name).read(0, archive.grid.size)
         np.testing.assert_array_equal(found, expected[name])
+        if f"{name} uncertainty" in expected:
+            stack = archive.uncertainty(name).read(0, archive.grid.size)
+            np.testing.assert_array_equal(stack, expected[f"{name} uncertainty"])
+
+
+def test_golden_models_are_those_that_restored_layers_name(golden: Path) -> None:
+    for model in ebsdarchive.models(golden):
+        assert (model.name, model.used_by) == ("tiny", ("restored/half",))
+        if model.sha256:
+            with ebsdarchive.open_archive(golden).group() as group:
+                assert read_stored(group, model.name).sha256 == model.sha256
 
 
 def test_golden_layers_have_the_digests_that_they_had(golden: Path, expected: dict) -> None:

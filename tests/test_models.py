@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import ebsdarchive
 from ebsdarchive.errors import (
     ArgumentError,
     CorruptionError,
@@ -137,3 +138,124 @@ def test_what_json_or_safetensors_cannot_hold_is_not_written(tmp_path):
     with pytest.raises(ArgumentError, match="expected tensors to write, found none"):
         write_checkpoint(path, Checkpoint("m", "1", {}, {}))
     assert not path.exists()
+
+
+# ---------------------------------------------------------------- the models of an archive
+
+
+@pytest.fixture
+def checkpoint_file(checkpoint, tmp_path):
+    path = tmp_path / "small net.safetensors"
+    write_checkpoint(path, checkpoint)
+    return path
+
+
+def test_a_model_goes_into_an_archive_is_listed_and_comes_out_the_same(
+    archive_path, checkpoint, checkpoint_file, tmp_path, run_cli
+):
+    code, out, err = run_cli("models", "add", archive_path, checkpoint_file, "-q")
+    assert (code, err) == (0, "")
+    assert "models/small_net: autoencoder version 1, 22 parameters" in out
+    assert ebsdarchive.verify(archive_path, data=True).all_faults == []
+    assert ebsdarchive.validate(archive_path) == []
+    listed = run_cli("models", "list", archive_path).out
+    for text in (checkpoint.sha256, "licence: CC0-1.0", "22 parameters"):
+        assert text in listed
+    (described,) = json.loads(run_cli("models", "list", archive_path, "--json").out)
+    assert (described["name"], described["nbytes"]) == ("small_net", checkpoint.nbytes)
+    output = tmp_path / "out.safetensors"
+    assert run_cli("models", "export", archive_path, "small_net", "-o", output).code == 0
+    exported = read_checkpoint(output)
+    assert (exported.sha256, exported.card) == (checkpoint.sha256, checkpoint.card)
+    activity = ebsdarchive.open_archive(archive_path).provenance()[-1]["activity"]
+    assert [said["prov:label"] for said in activity.values()] == ["models add"]
+
+
+def test_the_digest_of_a_model_is_what_the_schema_says(archive_path, checkpoint, checkpoint_file):
+    import hashlib
+
+    import h5py
+
+    ebsdarchive.add_model(archive_path, checkpoint_file, name="net")
+    with h5py.File(archive_path) as file:
+        node = file["archive/models/net"]
+        said = {
+            "config": json.loads(node.attrs["config"]),
+            "method": node.attrs["architecture"],
+            "version": node.attrs["version"],
+        }
+        text = json.dumps(said, sort_keys=True).encode()
+        for name in sorted(node["tensors"]):
+            values = node["tensors"][name][()]
+            text += f"{name} {values.dtype.str} {values.shape}".encode() + values.tobytes()
+        assert hashlib.sha256(text).hexdigest() == node.attrs["model_sha256"] == checkpoint.sha256
+
+
+def test_models_are_not_replaced_or_taken_for_granted(
+    archive_path, checkpoint_file, tmp_path, run_cli
+):
+    assert run_cli("models", "add", archive_path, checkpoint_file, "--name", "net").code == 0
+    before = archive_path.read_bytes()
+    faults = {
+        ("add", archive_path, checkpoint_file, "--name", "net"): (
+            9,
+            "expected no models/net, found",
+        ),
+        ("add", archive_path, checkpoint_file, "--name", "a/b"): (2, "expected letters, digits"),
+        ("add", archive_path, archive_path): (3, "expected a restorer's checkpoint"),
+        ("add", archive_path, tmp_path / "none"): (3, "expected a checkpoint file, found none"),
+        ("export", archive_path, "other"): (7, "expected a model 'other', found net"),
+        ("export", archive_path, "net", "-o", checkpoint_file): (9, "expected no such file"),
+        ("remove", archive_path, "other"): (7, "expected a model 'other', found net"),
+        ("list", checkpoint_file): (4, "expected an HDF5 file"),
+    }
+    for arguments, (code, text) in faults.items():
+        result = run_cli("models", *arguments)
+        assert (result.code, text in result.err) == (code, True), (arguments, result)
+        assert len(result.err.splitlines()) == 1
+    assert archive_path.read_bytes() == before
+    assert (
+        run_cli("models", "add", archive_path, checkpoint_file, "--name", "net", "--force").code
+        == 0
+    )
+
+
+def test_a_removed_model_leaves_the_archive_sound_and_small(
+    archive_path, checkpoint, tmp_path, run_cli
+):
+    size = archive_path.stat().st_size
+    large = tmp_path / "large.safetensors"
+    noise = np.random.default_rng(0).normal(size=(300, 200)).astype(np.float32)
+    write_checkpoint(large, Checkpoint("ddpm", "1", {}, {"w": noise}))
+    ebsdarchive.add_model(archive_path, large)
+    assert archive_path.stat().st_size > size + noise.nbytes // 2
+    code, out, _ = run_cli("models", "remove", archive_path, "large")
+    assert (code, "models/large removed" in out) == (0, True)
+    assert archive_path.stat().st_size < size + 20_000
+    assert ebsdarchive.models(archive_path) == []
+    assert run_cli("models", "list", archive_path).out.strip() == f"{archive_path}: no models"
+    assert ebsdarchive.verify(archive_path, data=True).all_faults == []
+    commands = [a["command"] for a in ebsdarchive.info(archive_path)["activities"]]
+    assert commands[-2:] == ["models add", "models remove"]
+
+
+def test_a_model_that_was_changed_in_the_archive_is_not_exported(
+    archive_path, checkpoint_file, tmp_path, run_cli
+):
+    import h5py
+
+    ebsdarchive.add_model(archive_path, checkpoint_file, name="net")
+    with h5py.File(archive_path, "r+") as file:
+        file["archive/models/net/tensors/scale"][0, 0] += 1
+    code, _, err = run_cli(
+        "models", "export", archive_path, "net", "-o", tmp_path / "o.safetensors"
+    )
+    assert (code, "found another digest" in err) == (6, True)
+    assert not (tmp_path / "o.safetensors").exists()
+
+
+def test_a_model_of_another_program_is_listed_and_not_used(full_copy, tmp_path, run_cli):
+    (listed,) = ebsdarchive.models(full_copy)
+    assert (listed.name, listed.version, listed.used_by) == ("tiny", "", ("restored/mean",))
+    code, _, err = run_cli("models", "export", full_copy, "tiny", "-o", tmp_path / "o.safetensors")
+    assert (code, "expected a model of a known version" in err) == (4, True)

@@ -23,7 +23,7 @@ from ebsdarchive.neural.field import Field, FieldPatterns, FieldTensors
 from ebsdarchive.neural.fit import FitOptions, fit_field
 from ebsdarchive.neural.pixels import detector_mask, pixel_weights
 from ebsdarchive.neural.sample import draw_sample, neighbour_pairs, sample_indices
-from ebsdarchive.neural.siren import Siren, SirenConfig
+from ebsdarchive.neural.siren import Siren, SirenConfig, halves_pay
 from ebsdarchive.neural.training import TrainOptions, coefficient_loss, train
 from ebsdarchive.scan import ArrayPatterns, Detector, Patterns, Scan, SourceFile
 
@@ -467,3 +467,20 @@ def test_the_field_needs_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_products_in_halves_change_a_network_by_less_than_its_error():
+    network = Siren(SirenConfig(256, 7, depth=4, omega_hidden=8.0), seed=3)
+    xy = torch.rand(500, 2, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        whole, halves = network(xy), network(xy, halves=True)
+    assert halves.dtype == torch.float32
+    assert not torch.equal(whole, halves)
+    assert float((whole - halves).square().mean() / whole.square().mean()) < 1e-3
+    first = [layers[0] for layers in (network.activations(xy), network.activations(xy, True))]
+    assert torch.equal(*first)  # the first layer's phases are those of positions
+
+
+def test_narrow_networks_are_trained_in_single_precision():
+    assert not halves_pay(64, "cpu")
+    assert halves_pay(512, "cpu") == torch.ops.mkldnn._is_mkldnn_bf16_supported()

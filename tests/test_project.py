@@ -93,6 +93,15 @@ def test_a_module_imports_only_from_the_rooms_above_it(path):
         assert FLOOR[target] <= FLOOR[room], f"{path}: {room} imports {target}, a room below it"
 
 
+def test_every_command_below_another_is_a_verb_of_its_own_name():
+    for name in COMMANDS:
+        command = importlib.import_module(f"ebsdarchive.cli.{name}_command").command
+        for below in getattr(command, "commands", {}):
+            verb = name if below == "list" else f"{below}_{name.removesuffix('s')}"
+            assert verb in ebsdarchive.__all__
+            assert command.commands[below].help
+
+
 def test_the_verbs_of_the_package_are_where_it_says():
     for name in ebsdarchive.__all__:
         assert getattr(ebsdarchive, name) is not None
@@ -262,6 +271,9 @@ def test_commands_in_the_documents_are_understood(document):
     for name, *arguments in commands_in(document):
         assert name in COMMANDS
         command = importlib.import_module(f"ebsdarchive.cli.{name}_command").command
+        while isinstance(command, click.Group):
+            name, *arguments = arguments
+            command = command.commands[name]
         command.make_context(name, arguments)
 
 

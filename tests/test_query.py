@@ -115,10 +115,13 @@ def test_the_neural_layer_is_asked_where_there_is_one(fitted_archive):
     field = read_field(str(fitted_archive))
     corners = field.patterns([(2, 3), (3, 3), (2, 4), (3, 4)]).astype(np.float64)
     between = np.einsum("i,ijk->jk", [0.375, 0.125, 0.375, 0.125], corners)
-    found = query(fitted_archive, points=xy)
+    found = query(fitted_archive, points=xy, interpolation="linear")
     np.testing.assert_array_equal(found[[0, 2]], field.patterns(xy[[0, 2]]))
     np.testing.assert_allclose(found[1], between, rtol=1e-5)
+    found = query(fitted_archive, points=xy)
+    np.testing.assert_allclose(found[[0, 2]], field.patterns(xy[[0, 2]]), rtol=1e-6)
     np.testing.assert_array_equal(query(fitted_archive, points=xy, layer="neural"), found)
+    np.testing.assert_array_equal(query(fitted_archive, points=xy, interpolation="sharp"), found)
     assert not np.array_equal(query(fitted_archive, points=xy, layer="raw"), found)
 
 
@@ -129,8 +132,10 @@ def test_the_network_answers_between_points_where_it_is_asked_to(fitted_archive)
     np.testing.assert_array_equal(found, expected)
     with pytest.raises(ArgumentError, match="expected the neural layer for values of the field"):
         query(fitted_archive, points=xy, layer="raw", interpolation="field")
-    with pytest.raises(ArgumentError, match="expected linear or field, found 'cubic'"):
+    with pytest.raises(ArgumentError, match="expected sharp, linear or field, found 'cubic'"):
         query(fitted_archive, points=xy, interpolation="cubic")
+    with pytest.raises(ArgumentError, match="expected a neural layer with coefficients for sharp"):
+        query(fitted_archive, points=xy, layer="raw", interpolation="sharp")
 
 
 def test_the_field_at_a_measured_point_is_the_decoded_pattern(fitted_archive):

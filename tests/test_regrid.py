@@ -96,7 +96,7 @@ def test_an_up2_on_the_other_grid_is_a_scan_of_the_patterns_there(layer, full_ar
     np.testing.assert_allclose(scan.patterns.read(0, 26), expected, atol=1)  # of rounding
     beside = json.loads((tmp_path / "a.up2.json").read_text())
     assert beside["origin"]["regridded"] == "hexagonal"
-    assert beside["origin"]["interpolation"] == "linear"
+    assert beside["origin"]["interpolation"] == ("sharp" if layer == "neural" else "linear")
     np.testing.assert_allclose(beside["positions_steps"], xy, atol=1e-6)
 
 

@@ -423,7 +423,7 @@ def test_a_failed_write_stops_the_work_at_the_next_block(
     assert list(tmp_path.iterdir()) == []
 
 
-def wait_for_interrupt(seconds: float = 5.0) -> None:
+def wait_for_interrupt(seconds: float = 60.0) -> None:
     """Do nothing until KeyboardInterrupt is raised."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -32,9 +32,14 @@ class CommandReference(SphinxDirective):
         return sections
 
 
-def command_lines(name: str, command: click.Command) -> list[str]:
-    """The section of a command as lines of reStructuredText, without its heading."""
-    program = click.Context(click.Group("ebsdarchive"), info_name="ebsdarchive")
+def command_lines(
+    name: str, command: click.Command, program: click.Context | None = None
+) -> list[str]:
+    """The section of a command as lines of reStructuredText, without its heading.
+
+    Those of the commands below it follow, each behind its name.
+    """
+    program = program or click.Context(click.Group("ebsdarchive"), info_name="ebsdarchive")
     context = click.Context(command, info_name=name, parent=program)
     usage = " ".join(command.collect_usage_pieces(context))
     lines = [".. code-block:: text", "", f"   {context.command_path} {usage}", ""]
@@ -51,6 +56,9 @@ def command_lines(name: str, command: click.Command) -> list[str]:
                 f"   {_escaped(text)}",
                 "",
             ]
+    if isinstance(command, click.Group):
+        for below, one in command.commands.items():
+            lines += [f".. rubric:: {name} {below}", "", *command_lines(below, one, context)]
     return lines
 
 

@@ -48,8 +48,9 @@ from ebsdarchive.cli.options import (
 @LayerOption
 @click.option(
     "--interpolation",
-    type=click.Choice(["linear", "field"]),
-    help="Between measured points: linear, or the neural network's own values.  [default: linear]",
+    type=click.Choice(["sharp", "linear", "field"]),
+    help="Between measured points: sharp at boundaries, linear, or the network's own values.  "
+    "[default: sharp for the neural layer, else linear]",
 )
 @FillOption
 @click.option(

@@ -10,10 +10,24 @@ import click
 
 from ebsdarchive.cli.export_command import report
 from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes, source_options
+from ebsdarchive.restorers.registry import DEFAULT_METHOD, METHODS, STEPS
 from ebsdarchive.verbs.exporting import EXPORTED
 
 
-@click.command("restore")
+def _listed() -> str:
+    """The methods and steps there are, a line each."""
+    lines = []
+    for title, table in (("Methods", METHODS), ("Steps", STEPS)):
+        lines += ["\b", f"{title}:"]
+        for name, entry in table.items():
+            said = [f"{key}: {option.meaning}" for key, option in entry.options.items()]
+            lines.append(f"  {name}: {entry.summary}{' (a model)' if entry.learned else ''}")
+            lines += [f"    {line}" for line in said]
+        lines.append("")
+    return "\n".join(lines)
+
+
+@click.command("restore", epilog=_listed())
 @click.argument("source", type=PathType)
 @click.option(
     "-o", "--output", type=PathType, help="File to write, instead of a layer of the archive."
@@ -21,15 +35,14 @@ from ebsdarchive.verbs.exporting import EXPORTED
 @click.option(
     "--method",
     metavar="NAME[:OPTION=N,...]",
-    help="nlpar, neighbour (window), klt (rank), field, or a learned one, with options.  "
-    "[default: the model's, or nlpar]",
+    help=f"One of those below, with options.  [default: the model's, or {DEFAULT_METHOD}]",
 )
 @click.option("--model", metavar="NAME|FILE", help="Model of the archive, or a .safetensors file.")
 @click.option(
     "--before",
     multiple=True,
     metavar="STEP",
-    help="Correction first: static, dynamic, or clahe[:kernel=N,clip=X]; may be repeated.",
+    help="Correction first, one of those below with options; may be repeated.",
 )
 @click.option(
     "--after", multiple=True, metavar="STEP", help="Correction of the estimate; may be repeated."
@@ -58,7 +71,9 @@ from ebsdarchive.verbs.exporting import EXPORTED
     metavar="auto|cpu|cuda",
     help="Where networks work.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all random numbers.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random numbers."
+)
 @click.option("--name", help="Of the layer restored/NAME.  [default: the method]")
 @click.option("--uncertainty", is_flag=True, help="Keep the uncertainty of each pixel, too.")
 @click.option(

@@ -71,7 +71,9 @@ def draw_patterns(archive: Archive, options: PlotOptions, progress: Callable[...
         page.text(
             left + i * (cell + GAP) + cell / 2,
             top + 3 * (tall + GAP) - 0.3,
-            f"mean |difference| {error:.3g} counts",
+            f"mean |difference| {error:.0f} counts"
+            if error >= 1000
+            else f"mean |difference| {error:.3g} counts",
             ha="center",
         )
     ends = _ends(np.concatenate(shown), 0.5)

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Siren", "SirenConfig", "cores_for", "linear", "sine_layers"]
+__all__ = ["Siren", "SirenConfig", "cores_for", "halves_pay", "linear", "sine_layers"]
 
 ONE_CORE_WIDTH = 112  # networks up to this width gain nothing from a second core
+HALVES_WIDTH = 192  # from this width on, products of bfloat16 are worth their conversion
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,35 @@ def cores_for(width: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def linear(matrix: Tensor, h: Tensor) -> Tensor:
-    """(n, in) to (n, out) by a matrix [W | b] of (out, in + 1)."""
+def halves_pay(width: int, device: str) -> bool:
+    """Whether products of bfloat16 are faster here than those of float32, for layers of a width."""
+    if width < HALVES_WIDTH:
+        return False
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def linear(matrix: Tensor, h: Tensor, halves: bool = False) -> Tensor:
+    """(n, in) to (n, out) by a matrix [W | b] of (out, in + 1); in bfloat16 if `halves`."""
+    if halves:
+        product = torch.mm(h.bfloat16(), matrix[:, :-1].T.bfloat16())
+        return product.float() + matrix[:, -1]
     return torch.addmm(matrix[:, -1], h, matrix[:, :-1].T)
 
 
-def sine_layers(matrices: Sequence[Tensor], omegas: Sequence[float], h: Tensor) -> list[Tensor]:
-    """(n, in) to the (n, width) outputs of each sine layer."""
-    outputs = []
+def sine_layers(
+    matrices: Sequence[Tensor], omegas: Sequence[float], h: Tensor, halves: bool = False
+) -> list[Tensor]:
+    """(n, in) to the (n, width) outputs of each sine layer.
+
+    The first layer, whose phases are of positions, is never computed in halves.
+    """
+    outputs: list[Tensor] = []
     for omega, matrix in zip(omegas, matrices, strict=True):
-        h = torch.sin(omega * linear(matrix, h))  # (n, width), Sitzmann et al. 2020, eq. 3
+        h = torch.sin(
+            omega * linear(matrix, h, halves and bool(outputs))
+        )  # (n, width), Sitzmann et al. 2020, eq. 3
         outputs.append(h)
     return outputs
 
@@ -79,15 +99,15 @@ class Siren(nn.Module):
             # phases as in the authors' code, which leaves PyTorch's default
             matrix[:, -1].uniform_(-(inputs**-0.5), inputs**-0.5, generator=generator)
 
-    def forward(self, xy: Tensor) -> Tensor:
+    def forward(self, xy: Tensor, halves: bool = False) -> Tensor:
         """(n, 2) positions in -1 … 1 to (n, outputs)."""
-        return self.activations(xy)[-1]
+        return self.activations(xy, halves)[-1]
 
-    def activations(self, xy: Tensor) -> list[Tensor]:
+    def activations(self, xy: Tensor, halves: bool = False) -> list[Tensor]:
         """The output of every layer; the last one is that of the network."""
         *hidden, last = self.layers
-        outputs = sine_layers(hidden, self.omegas, xy)
-        return [*outputs, linear(last, outputs[-1])]  # (n, outputs)
+        outputs = sine_layers(hidden, self.omegas, xy, halves)
+        return [*outputs, linear(last, outputs[-1], halves)]  # (n, outputs)
 
     def arrays(self) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]:
         """Weights (outputs, inputs) and biases (outputs,) of each layer."""

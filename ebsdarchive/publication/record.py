@@ -90,10 +90,13 @@ class Record:
             for name in ("raw", "neural")
             if name in self.described["layers"]
         )
+        restored = [layer["method"] for layer in self.described["layers"].values()
+                    if "estimate" in layer]  # fmt: skip
+        estimates = f"; with estimates of them made by {', '.join(restored)}" if restored else ""
         return (
             f"{scan['patterns']} EBSD patterns of {sy} x {sx} pixels ({scan['dtype']}) on a "
             f"{grid['grid_type']} grid of {grid['n_columns']} columns and {grid['n_rows']} rows: "
-            f"{holds}."
+            f"{holds}{estimates}."
         )
 
 

@@ -161,7 +161,8 @@ def _as_measured(
 def _is_out_of_memory(error: BaseException) -> bool:
     """Whether numpy, or torch on the processor or a device, asked for more memory than there is."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text
+    said = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
+    return isinstance(error, MemoryError) or any(words in text for words in said)
 
 
 def _free_memory() -> None:

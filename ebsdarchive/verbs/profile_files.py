@@ -21,7 +21,7 @@ from ebsdarchive.scan import Orientations
 from ebsdarchive.verbs.exporting import layer_range, origin_of
 from ebsdarchive.verbs.indexing import with_centre
 from ebsdarchive.verbs.progress import Progress, stage
-from ebsdarchive.verbs.sampling import Interpolated, scan_at
+from ebsdarchive.verbs.sampling import interpolation_of, sampled, scan_at
 
 __all__ = ["require_ending", "summary_of", "write_profile"]
 
@@ -104,8 +104,8 @@ def write_profile(
     from ebsdarchive.figures.path_profile import draw_profile, strip_places
 
     places = found.path.at(strip_places(found, width_mm))
-    sampled = Interpolated(archive.grid, archive.patterns(found.layer), places)
-    patterns = sampled.read(0, len(places))
+    how = interpolation_of(archive, found.layer, None)
+    patterns = sampled(archive, found.layer, places, how).read(0, len(places))
     correction = Correction(background, mean_pattern(archive.scan(found.layer)))
     shown = np.where(correction.lit, correction(patterns), np.nan)
     with style():

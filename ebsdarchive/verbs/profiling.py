@@ -54,12 +54,12 @@ def profile(
 ) -> PathProfile:
     """Follow a path between the measured points: S, confidence, change of orientation, crossings.
 
-    Patterns are those of `query` with its default, linear interpolation: at measured points the
-    layer's own, between them the bilinear mix of those at the four points around, from which
-    Hough indexing takes confidence and orientation. S is the analytic derivative of the neural
-    field, and needs none of them; its maxima between unlike patterns are the boundaries that the
-    path crosses, found between samples, however many are asked for. Without a neural layer (or with
-    a joint one, which has no such derivative) S is not known and no crossing is named.
+    Patterns are those of `query` with its defaults: at measured points the layer's own, between
+    them a mix of those at the points around, from which Hough indexing takes confidence and
+    orientation. S is the analytic derivative of the neural field, and needs none of them; its
+    maxima between unlike patterns are the boundaries that the path crosses, found between samples,
+    however many are asked for. Without a neural layer (or with a joint one, which has no such
+    derivative) S is not known and no crossing is named.
 
     Parameters
     ----------

@@ -20,7 +20,13 @@ from ebsdarchive.verbs.filling import estimates_of, find_filling
 from ebsdarchive.verbs.gradients import gradient_at
 from ebsdarchive.verbs.places import Places, Where, find_places
 from ebsdarchive.verbs.progress import Progress, silent, stage
-from ebsdarchive.verbs.sampling import INTERPOLATIONS, Interpolated, asked_layer, field_at
+from ebsdarchive.verbs.sampling import (
+    Interpolated,
+    asked_layer,
+    field_at,
+    interpolation_of,
+    sampled,
+)
 from ebsdarchive.verbs.targets import require_other_file
 
 __all__ = ["query"]
@@ -42,7 +48,7 @@ def query(
     regrid: Literal["square", "hex"] | None = None,
     step_um: float | None = None,
     layer: str | None = None,
-    interpolation: Literal["linear", "field"] | None = None,
+    interpolation: Literal["sharp", "linear", "field"] | None = None,
     fill: Sequence[str] = (),
     smoothing: float = 0.0,
     unit: Literal["step", "um"] = "step",
@@ -54,9 +60,7 @@ def query(
 
     Exactly one of `point`, `points`, `along`, `corners` (with `shape`), `upsample` and `regrid`
     says where. The neural layer is asked unless another is named. At measured points a layer gives
-    its patterns there, between them by default the bilinear mix of those at the four points around.
-    Between the neural layer's patterns, which are without the noise of the measured ones, that has
-    the least error on points that were held out (benchmarks/holdout.py).
+    its patterns there, between them a mix of those at the points around.
 
     Parameters
     ----------
@@ -79,8 +83,12 @@ def query(
         The whole scan on a square or a hexagonal grid, and the step of that grid in µm, by default
         the scan's along x. See `ebsdarchive.regridding.regridded`.
     interpolation
-        Of patterns between measured points: "linear", the default, or "field", what the neural
-        layer's network itself gives there: a smooth function of the position.
+        Of patterns between measured points. "sharp", the default of the neural layer: linear inside
+        grains, and across a boundary a mix that prefers one of the grains
+        (`ebsdarchive.neural.between`); of all that was tried it has the least error on points that
+        were held out (benchmarks/holdout.py). "linear", the default of other layers and with
+        `fill`. "field": what the neural layer's network itself gives there, a smooth function of
+        the position.
     fill
         Reasons not to trust a point: "blank", "not-indexed", "not-indexed:MAP" (see
         `find_filling`). Its pattern is then mixed of those of the layer at sound points on both
@@ -123,8 +131,10 @@ def query(
         raise ArgumentError("query: expected smoothing together with the gradient, found patterns")
     name = asked_layer(archive, layer)
     filled = find_filling(archive, fill, stage(progress, "looking for blank patterns"))
-    interpolation = interpolation or "linear"
-    patterns = _sampled(archive, name, places.xy, interpolation, filled)
+    between = interpolation_of(
+        archive, name, "linear" if fill and not interpolation else interpolation
+    )
+    patterns = _sampled(archive, name, places.xy, between, filled)
     if output is None:
         return np.asarray(patterns.read(0, len(places.xy)), dtype=np.float32)
     estimates = None
@@ -139,7 +149,7 @@ def query(
         measured_dtype=archive.dtype,
         dtype=dtype,
         intensity_range=layer_range(archive, name),
-        origin=origin_of(archive, name) | _asked(places, regrid, interpolation),
+        origin=origin_of(archive, name) | _asked(places, regrid, between),
         sample_frame=sample_frame_of(scan),
         overview=_overview(archive, output),
         estimates=estimates,
@@ -156,21 +166,15 @@ def _sampled(
     filled: Filling | None,
 ) -> Patterns:
     """Patterns of a layer at positions (m, 2) in steps, read on demand."""
-    if interpolation not in INTERPOLATIONS:
+    if filled is not None and interpolation != "linear":
         raise ArgumentError(
-            f"interpolation: expected {' or '.join(INTERPOLATIONS)}, found {interpolation!r}"
+            f"fill: expected linear interpolation, found {interpolation}; the network has learned "
+            f"the patterns that are to be filled, too"
         )
     if interpolation == "field":
-        if filled is not None:
-            raise ArgumentError(
-                "fill: expected linear interpolation, found field; the network has learned the "
-                "patterns that are to be filled, too"
-            )
         return field_at(archive, layer, xy)
-    patterns = archive.patterns(layer)
-    if filled is not None:
-        patterns = FilledPatterns(patterns, filled)
-    return Interpolated(archive.grid, patterns, xy)
+    patterns = None if filled is None else FilledPatterns(archive.patterns(layer), filled)
+    return sampled(archive, layer, xy, interpolation, patterns)
 
 
 def _require_no_pattern_options(

@@ -175,6 +175,8 @@ def restore(
         If there is such a layer or file already, or it cannot be written.
     """
     chosen = options or RestoreOptions()
+    if chosen.seed < 0:
+        raise ArgumentError(f"seed: expected 0 or more, found {chosen.seed}")
     begun = time.monotonic()
     source = opened_source(path, scan, geometry, index_pattern)
     restorer, model, device = _restorer_of(chosen, source)

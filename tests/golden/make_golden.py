@@ -16,7 +16,7 @@ import numpy as np
 
 import ebsdarchive
 from ebsdarchive.archive.file import open_archive
-from ebsdarchive.archive.layers import write_map, write_model, write_restored
+from ebsdarchive.archive.layers import write_map, write_restored
 from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.archive.orientation_maps import (
     OrientationMap,
@@ -24,6 +24,8 @@ from ebsdarchive.archive.orientation_maps import (
     write_orientation_map,
 )
 from ebsdarchive.geometry import Grid
+from ebsdarchive.restorers.checkpoint import Checkpoint
+from ebsdarchive.restorers.stored_models import store_checkpoint
 from ebsdarchive.scan import (
     ArrayPatterns,
     Detector,
@@ -105,12 +107,14 @@ def write(folder: Path, kind: str, force: bool) -> None:
             archive = file["archive"]
             raw_sha256 = str(archive["raw"].attrs["patterns_sha256"])
             weights = {"layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7}
-            write_model(archive, "tiny", "autoencoder", {"width": 3}, weights)
+            tiny = Checkpoint("autoencoder", "1", {"width": 3}, weights, {"licence": "CC0"})
+            store_checkpoint(archive, "tiny", tiny)
             half = original.patterns.read(0, original.grid.size).astype(np.float32) / 2
             write_restored(
                 archive, "half", ArrayPatterns(half), original.grid, method="half", config={},
-                raw_sha256=raw_sha256, model_sha256=str(archive["models/tiny"].attrs["sha256"]),
-                profile="compat",
+                raw_sha256=raw_sha256, version="1", model_sha256=tiny.sha256,
+                static_background=np.full((SY, SX), 60, np.float32),
+                uncertainty=ArrayPatterns(half / 9), profile="compat",
             )  # fmt: skip
             quality = np.linspace(0, 1, original.grid.size).reshape(NY, NX)
             write_map(archive, "quality", quality, long_name="Quality", units="1")
@@ -146,6 +150,8 @@ def write_expected(path: Path, original: Scan) -> None:
             expected[name] = archive.map(member)
         if kind == "restored":
             expected[name] = archive.patterns(name).read(0, original.grid.size)
+            stack = archive.uncertainty(name).read(0, original.grid.size)
+            expected[f"{name} uncertainty"] = stack
         if kind == "models":
             with h5py.File(path) as file:
                 for tensor, values in file["archive"][name]["tensors"].items():
