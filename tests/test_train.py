@@ -308,6 +308,12 @@ def test_a_tiny_network_trained_for_seconds_beats_raw_on_points_that_it_never_sa
     assert said.card["training_data"]["points_trained_on"] == 30
     assert said.card["sizes"] == [[32, 40]]
     assert said.card["training"]["steps"] == 40
+    code, _, err = run_cli("train", "kikuchi", "--pairs", noisy, noisy, "-o", tmp_path / "n")
+    assert (code, "expected two scans" in err) == (2, True)
+    code, _, err = run_cli(
+        "train", "ddpm", "--pairs", noisy, slow, "--init-from", model, "-o", tmp_path / "n"
+    )
+    assert (code, "expected a model of ddpm, found one of kikuchi" in err) == (2, True)
     more = tmp_path / "more.safetensors"
     code, _, err = run_cli(
         "train", "kikuchi", "--pairs", noisy, slow, "--steps", "1", "--init-from", model, "-o", more
@@ -379,6 +385,7 @@ def test_the_card_of_an_indexing_model_tells_its_disorientation_by_noise(run_cli
         (["kikuchi", "--simulate", "Ni", "--size", "big"], "expected sizes such as 60,120"),
         (["kikuchi", "--simulate", "Ni", "--config", "x=1"], "expected a configuration of"),
         (["kikuchi", "--simulate", "Ni", "--time", "1", "--steps", "1"], "found both"),
+        (["kikuchi", "--simulate", "Ni", "--without", "Cu"], "out of ni, found 'Cu'"),
         (["kikuchi", "--pairs", "a.up2", "b.up2"], "a.up2"),
         (["kikuchi", "--archive", "none.h5"], "none.h5"),
         (["kikuchi", "--simulate", "Ni", "--init-from", "no.safetensors"], "no.safetensors"),

@@ -17,7 +17,7 @@ from ebsdarchive.restorers.simulated_samples import SimulatedSamples
 __all__ = ["correlation", "measured_on_pairs", "measured_on_simulation", "measured_orientations"]
 
 SIGNALS = (0.2, 0.4, 1.0)  # of bands over noise, per pixel
-SCANS = 4  # small ones at each of them
+SCANS = 4  # small ones at each of them; of methods that draw samples, which are slow, one
 ROWS = 4  # of each measured scan
 COMMON = 256  # points whose mean tells what all patterns have in common
 ORIENTATIONS = 256
@@ -57,11 +57,13 @@ def correlation(
     return np.asarray((first * second).sum(axis=1) / np.maximum(norm, 1e-12), np.float64)
 
 
-def measured_on_simulation(restorer: Restorer, source: SimulatedSamples) -> dict[str, Any]:
+def measured_on_simulation(
+    restorer: Restorer, source: SimulatedSamples, scans: int = SCANS
+) -> dict[str, Any]:
     """Correlation with the clean patterns, of raw and of restored ones, by signal to noise.
 
-    The middle rows of small scans with grains of about 30 points, and of the same as isolated
-    patterns; random streams that no training batch has.
+    The middle rows of small scans with grains of about 30 points and, for methods that look at
+    neighbours, of the same as isolated patterns; random streams that no training batch has.
     """
     wide = source.conditions
     plain: dict[str, Any] = {
@@ -78,20 +80,18 @@ def measured_on_simulation(restorer: Restorer, source: SimulatedSamples) -> dict
             wide, **plain, signal=(signal, signal), grain_points=(30.0, 30.0), radius=3, columns=8
         )
         held = SimulatedSamples(source.masters, conditions, seed=source.seed)
-        for child in np.random.default_rng([source.seed, 7, number]).spawn(SCANS):
+        for child in np.random.default_rng([source.seed, 7, number]).spawn(scans):
             scan = held.small_scan(child, wide.shapes[0])
             row = slice(*scan.grid.row_starts[3:5].tolist())
             whole = Surroundings(scan.grid, 0, row.start, row.stop, scan.mask)
             near = restorer.restore(scan.patterns, whole).patterns
-            each = [
-                restorer.restore(scan.patterns[i : i + 1], _alone(scan.mask)).patterns
-                for i in range(row.start, row.stop)
-            ]
             clean = scan.clean[row]
             found["raw"].append(correlation(scan.patterns[row], clean, scan.mask))
             found["restored"].append(correlation(near, clean, scan.mask))
-            found["isolated"].append(correlation(np.concatenate(each), clean, scan.mask))
-        means = {name: round(float(np.concatenate(v).mean()), 4) for name, v in found.items()}
+            if restorer.halo_rows > 0:
+                each = _one_by_one(restorer, scan.patterns[row], scan.mask)
+                found["isolated"].append(correlation(each, clean, scan.mask))
+        means = {n: round(float(np.concatenate(v).mean()), 4) for n, v in found.items() if v}
         figures.append({"signal_to_noise_per_pixel": signal, "correlation_with_clean": means})
     return {"simulated": figures}
 
@@ -119,6 +119,8 @@ def measured_on_pairs(restorer: Restorer, source: MeasuredSamples) -> dict[str, 
             clean = pair.clean(own)
             raw.append(correlation(counts[own - first], clean, pair.mask, common))
             restored.append(correlation(estimate, clean, pair.mask, common))
+    if not raw:
+        return {}
     return {
         "held_out_points": {
             "points": sum(len(part) for part in raw),
@@ -157,6 +159,9 @@ def measured_orientations(checkpoint: Checkpoint, source: SimulatedSamples) -> d
     return {"orientations": figures}
 
 
-def _alone(mask: npt.NDArray[np.bool_]) -> Surroundings:
-    """Those of a scan of one point."""
-    return Surroundings(Grid("square", 1, 1), 0, 0, 1, mask)
+def _one_by_one(
+    restorer: Restorer, patterns: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """Estimates of patterns (n, sy, sx), each as a scan of one point."""
+    alone = Surroundings(Grid("square", 1, 1), 0, 0, 1, mask)
+    return np.concatenate([restorer.restore(pattern[None], alone).patterns for pattern in patterns])

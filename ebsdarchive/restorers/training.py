@@ -30,7 +30,7 @@ from ebsdarchive.restorers.samples import Samples, SampleSource, ahead
 from ebsdarchive.restorers.train_options import NETWORKS, TrainOptions
 from ebsdarchive.restorers.training_state import read_state, write_state
 
-__all__ = ["Trained", "module_of", "train"]
+__all__ = ["Trained", "module_of", "require_model_of", "train"]
 
 
 LONGEST_GRADIENT = 1.0
@@ -137,6 +137,12 @@ def module_of(method: str) -> ModuleType:
     return importlib.import_module(f"ebsdarchive.restorers.{NETWORKS[method][0]}")
 
 
+def require_model_of(method: str, start: Checkpoint) -> None:
+    """Raise ArgumentError if a checkpoint to begin with is of another method."""
+    if start.method != method:
+        raise ArgumentError(f"init from: expected a model of {method}, found one of {start.method}")
+
+
 def _batch_of(samples: Samples, device: str) -> Batch:
     """Samples as the networks of restorers take them."""
 
@@ -193,10 +199,7 @@ def _network(kind: ModuleType, options: TrainOptions, start: Checkpoint | None) 
     if start is None:
         found: nn.Module = kind.build({**options.config, **NETWORKS[options.method][1]})
         return found
-    if start.method != options.method:
-        raise ArgumentError(
-            f"init from: expected a model of {options.method}, found one of {start.method}"
-        )
+    require_model_of(options.method, start)
     for name, value in options.config.items():
         if start.config.get(name) != value:
             raise ArgumentError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os.path import samefile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from ebsdarchive.simulation import MasterPattern, read_master_pattern
 
 if TYPE_CHECKING:
     from ebsdarchive.restorers.checkpoint import Checkpoint
+    from ebsdarchive.restorers.measured_samples import Pair
     from ebsdarchive.restorers.samples import SampleSource
 
 __all__ = ["Lesson", "source_of"]
@@ -99,8 +101,10 @@ def source_of(
             "orientation: expected simulate to learn from, found measured patterns; their true "
             "orientations are not known"
         )
-    given = [lesson.pairs] if lesson.pairs else [(path, path) for path in lesson.archives]
-    pairs = [_pair(noisy, reference, options.seed) for noisy, reference in given]
+    given = (
+        [_two_files(*lesson.pairs)] if lesson.pairs else [_two_layers(a) for a in lesson.archives]
+    )
+    pairs = [_pair(noisy, reference, name, options.seed) for noisy, reference, name in given]
     kind = "two scans of one area" if lesson.pairs else "archives, their neural layer as target"
     samples = MeasuredSamples(
         pairs,
@@ -120,7 +124,14 @@ def _simulated(
     from ebsdarchive.restorers.conditions import ONE_BY_ONE, Conditions
     from ebsdarchive.restorers.simulated_samples import SimulatedSamples
 
-    masters = [master for item in lesson.simulate for master in _masters(item, lesson.without)]
+    found = [master for item in lesson.simulate for master in _masters(item)]
+    names = {master.phase.name for master in found}
+    unknown = sorted(set(lesson.without) - names)
+    if unknown:
+        raise ArgumentError(
+            f"without: expected phases out of {', '.join(sorted(names))}, found {unknown[0]!r}"
+        )
+    masters = [master for master in found if master.phase.name not in lesson.without]
     if not masters:
         raise ArgumentError("simulate: expected at least one phase, found all of them left out")
     radius = _radius(options, start)
@@ -137,8 +148,8 @@ def _simulated(
                 "all of them is not what this method is"
             )
         if len(masters) > 1:
-            names = ", ".join(master.phase.name for master in masters)
-            raise ArgumentError(f"orientation: expected one phase, found {names}")
+            several = ", ".join(master.phase.name for master in masters)
+            raise ArgumentError(f"orientation: expected one phase, found {several}")
         group = masters[0].phase.point_group
         if group is None:
             raise ArgumentError(
@@ -152,7 +163,7 @@ def _simulated(
     return SimulatedSamples(masters, conditions, scans=scans, seed=options.seed), options
 
 
-def _masters(item: str, without: Sequence[str]) -> list[MasterPattern]:
+def _masters(item: str) -> list[MasterPattern]:
     """The master patterns that FILE[,PHASE...] names."""
     from ebsdarchive.simulation.master_pattern import phases_in
 
@@ -160,23 +171,30 @@ def _masters(item: str, without: Sequence[str]) -> list[MasterPattern]:
     if file == BUNDLED:
         return [read_master_pattern()]
     wanted: list[str | None] = [*phases] if phases else [*phases_in(file)]
-    return [read_master_pattern(file, name) for name in wanted or [None] if name not in without]
+    return [read_master_pattern(file, name) for name in wanted or [None]]
 
 
-def _pair(noisy: str, reference: str, seed: int) -> Any:
-    """The patterns of two files, or of an archive and its neural layer."""
+def _two_files(noisy: str, reference: str) -> tuple[Scan, Scan, str]:
+    """A scan, its reference, and the name of the first."""
+    if Path(noisy).exists() and Path(reference).exists() and samefile(noisy, reference):
+        raise ArgumentError(f"pairs: expected two scans, found {noisy} twice")
+    first, second = (
+        _layer(path, "raw") if is_archive(path) else open_scan(path) for path in (noisy, reference)
+    )
+    return first, second, noisy
+
+
+def _two_layers(archive: str) -> tuple[Scan, Scan, str]:
+    """An archive's raw patterns, its neural layer, and its name."""
+    return _layer(archive, "raw"), _layer(archive, "neural"), archive
+
+
+def _pair(noisy: Scan, reference: Scan, name: str, seed: int) -> Pair:
     from ebsdarchive.restorers.measured import measured_patterns
     from ebsdarchive.restorers.measured_samples import pair_of
 
-    if noisy == reference:
-        first, second = _layer(noisy, "raw"), _layer(noisy, "neural")
-    else:
-        first, second = (
-            _layer(path, "raw") if is_archive(path) else open_scan(path)
-            for path in (noisy, reference)
-        )
-    found = measured_patterns(first.patterns, first.grid, "auto", seed, noisy)
-    return pair_of(first, second, found.mask, Path(noisy).name, seed)
+    found = measured_patterns(noisy.patterns, noisy.grid, "auto", seed, name)
+    return pair_of(noisy, reference, found.mask, Path(name).name, seed)
 
 
 def _layer(path: str, name: str) -> Scan:

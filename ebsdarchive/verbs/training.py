@@ -83,7 +83,7 @@ def train(
         If the output cannot be written; before the training, where that can be known.
     """
     from ebsdarchive.restorers.checkpoint import read_checkpoint, write_checkpoint
-    from ebsdarchive.restorers.training import module_of
+    from ebsdarchive.restorers.training import module_of, require_model_of
     from ebsdarchive.restorers.training import train as train_network
     from ebsdarchive.restorers.training_state import state_path
 
@@ -92,6 +92,8 @@ def train(
     sources = [*lesson.sources, *([] if init_from is None else [os.fspath(init_from)])]
     require_free(path, *sources, force=force)
     kind = module_of(options.method)
+    if start is not None:
+        require_model_of(options.method, start)
     progress("preparing", 0, 1)
     source, options = source_of(lesson, options, start)
     progress("preparing", 1, 1)
@@ -174,7 +176,8 @@ def _measured(checkpoint: Checkpoint, source: SampleSource, device: str) -> dict
         checkpoint.method, checkpoint, device=device, steps=FEW_STEPS if draws else None
     )
     if isinstance(source, SimulatedSamples):
-        figures = evaluation.measured_on_simulation(restorer, source)
+        scans = 1 if draws else evaluation.SCANS
+        figures = evaluation.measured_on_simulation(restorer, source, scans)
     else:
         assert isinstance(source, MeasuredSamples)
         figures = evaluation.measured_on_pairs(restorer, source)
