@@ -40,6 +40,7 @@ _VERBS = {
     "repack": "ebsdarchive.verbs.repacking",
     "restore": "ebsdarchive.verbs.restoring",
     "simulate": "ebsdarchive.verbs.simulating",
+    "train": "ebsdarchive.verbs.training",
     "upgrade": "ebsdarchive.verbs.sharing",
     "validate": "ebsdarchive.verbs.checking",
     "verify": "ebsdarchive.verbs.checking",

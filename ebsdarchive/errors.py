@@ -74,6 +74,6 @@ class OutputError(EbsdArchiveError):
 
 
 class FitError(EbsdArchiveError):
-    """The neural field could not be fitted to the scan."""
+    """The neural field could not be fitted to the scan, or a network not be trained."""
 
     exit_code = 10

@@ -45,6 +45,7 @@ COMMANDS = (
     "formats",
     "verify",
     "validate",
+    "train",
     "simulate",
     "demo",
 )

@@ -57,6 +57,8 @@ class Method:
         Whether it needs a checkpoint.
     samples
         Whether it draws: then it takes a number of steps and of samples.
+    models_of
+        The method whose models it takes, if not its own.
     options
         By name, of methods without a model.
     """
@@ -65,6 +67,7 @@ class Method:
     summary: str
     learned: bool = False
     samples: bool = False
+    models_of: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
 
     def load(self) -> Any:
@@ -95,6 +98,40 @@ METHODS: dict[str, Method] = {
     "field": Method(
         "ebsdarchive.restorers.neural_estimate:FieldEstimate",
         "the neural layer's own estimate at the measured points",
+    ),
+    "kikuchi": Method(
+        "ebsdarchive.restorers.learned:KikuchiRestorer",
+        "network on a pattern and the like ones around it; tells its uncertainty",
+        learned=True,
+    ),
+    "autoencoder": Method(
+        "ebsdarchive.restorers.learned:AutoencoderRestorer",
+        "network that passes each pattern through a bottleneck",
+        learned=True,
+    ),
+    "autoencoder-smooth": Method(
+        "ebsdarchive.restorers.learned:SmoothAutoencoderRestorer",
+        "the same without its checkerboard",
+        learned=True,
+    ),
+    "ddpm": Method(
+        "ebsdarchive.restorers.learned:DdpmRestorer",
+        "diffusion conditioned on each pattern, 1,000 steps; slow",
+        learned=True,
+        samples=True,
+    ),
+    "ddim": Method(
+        "ebsdarchive.restorers.learned:DdimRestorer",
+        "the same network in 20 steps",
+        learned=True,
+        samples=True,
+        models_of="ddpm",
+    ),
+    "mldm": Method(
+        "ebsdarchive.restorers.learned:LatentRestorer",
+        "diffusion of codes, an eighth of a pattern in size",
+        learned=True,
+        samples=True,
     ),
 }
 
@@ -173,10 +210,10 @@ def restorer_of(
         raise ArgumentError(
             f"{name}: expected a model, found none; give one with --model NAME|FILE"
         )
-    if checkpoint.method != name:
+    if checkpoint.method != (method.models_of or name):
         raise ArgumentError(
-            f"{name}: expected a model of this method, found one of {checkpoint.method}; use "
-            f"--method {checkpoint.method}"
+            f"{name}: expected a model of {method.models_of or 'this method'}, found one of "
+            f"{checkpoint.method}; use --method {checkpoint.method}"
         )
     kind = method.load()
     if checkpoint.version != kind.version:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.scan import Phase
 
-__all__ = ["MasterPattern", "blurred", "read_master_pattern", "toned"]
+__all__ = ["MasterPattern", "blurred", "phases_in", "read_master_pattern", "toned"]
 
 BUNDLED = "kikuchipy: ni_mc_mp_20kv_uint8_gzip_opts9.h5"
 NM_OR_ANGSTROM = 2.0  # no crystal has a lattice parameter below 2 Å; kikuchipy gives EMsoft's in nm
@@ -92,6 +92,25 @@ def read_master_pattern(
     except Exception as error:  # kikuchipy and HyperSpy raise almost anything on a foreign file
         raise _not_a_master_pattern(path, found) from error
     return _from_signal(signal, str(path), phase, beam_energy_kev)
+
+
+def phases_in(path: str | Path) -> list[str]:
+    """Names of the phases of a file with one group per phase; none for a file of another layout.
+
+    Raises
+    ------
+    FormatError
+        If there is no such file, or it is not HDF5.
+    """
+    if not Path(path).is_file():
+        raise FormatError(f"{path}: expected a master pattern file, found no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            return [name for name, node in file.items() if _is_phase_group(node)]
+    except OSError as error:
+        raise FormatError(
+            f"{path}: expected a master pattern in HDF5, found {error}; is this the right file?"
+        ) from None
 
 
 def toned(master: MasterPattern, gamma: float) -> MasterPattern:

@@ -1,0 +1,184 @@
+"""``train``: a restorer's network, or an indexing one, from pairs, simulation or an archive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ebsdarchive import __version__
+from ebsdarchive.restorers.train_options import TrainOptions
+from ebsdarchive.verbs.lessons import Lesson, source_of
+from ebsdarchive.verbs.progress import Progress, silent
+from ebsdarchive.verbs.targets import require_free
+
+if TYPE_CHECKING:
+    from ebsdarchive.restorers.checkpoint import Checkpoint
+    from ebsdarchive.restorers.samples import SampleSource
+    from ebsdarchive.restorers.training import Trained
+
+__all__ = ["TrainSummary", "train"]
+
+FEW_STEPS = 20  # of a sampler, for the figures of its card
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """A trained model: where it is, what it is, and what it can do.
+
+    `loss` and `held_out_loss` are the method's own; `measured` is as in the model card.
+    """
+
+    path: str
+    method: str
+    parameters: int
+    stored: int
+    steps: int
+    seconds: float
+    device: str
+    loss: float
+    held_out_loss: float
+    measured: Mapping[str, Any]
+    sha256: str
+    notes: tuple[str, ...]
+
+
+def train(
+    output: str | os.PathLike[str],
+    lesson: Lesson,
+    options: TrainOptions,
+    *,
+    init_from: str | os.PathLike[str] | None = None,
+    licence: str | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> TrainSummary:
+    """Train a model and write it as a checkpoint file.
+
+    An interrupted training leaves its state beside the output, and the next call with the same
+    options goes on from there; time or steps may then be others.
+
+    Parameters
+    ----------
+    output
+        Safetensors file.
+    options
+        Method, time or steps, learning rate, seed, device.
+    init_from
+        Checkpoint of the same method to begin with.
+    licence
+        Of the model, for its card; unknown if not told.
+
+    Raises
+    ------
+    ArgumentError, FormatError, MissingLayerError
+        If what to learn from, or an option, makes no sense; before the training.
+    FitError
+        If the training diverges.
+    OutputError
+        If the output cannot be written; before the training, where that can be known.
+    """
+    from ebsdarchive.restorers.checkpoint import read_checkpoint, write_checkpoint
+    from ebsdarchive.restorers.training import module_of, require_model_of
+    from ebsdarchive.restorers.training import train as train_network
+    from ebsdarchive.restorers.training_state import state_path
+
+    path = Path(output)
+    start = None if init_from is None else read_checkpoint(init_from)
+    sources = [*lesson.sources, *([] if init_from is None else [os.fspath(init_from)])]
+    require_free(path, *sources, force=force)
+    kind = module_of(options.method)
+    if start is not None:
+        require_model_of(options.method, start)
+    progress("preparing", 0, 1)
+    source, options = source_of(lesson, options, start)
+    progress("preparing", 1, 1)
+
+    def told(done: float, note: str) -> None:
+        progress("training", done, 1, note)
+
+    state = state_path(path)
+    trained = train_network(source, options, state=state, start=start, progress=told)
+    card = _card(source, options, trained, start, licence)
+    checkpoint = kind.checkpoint_of(trained.module, card)
+    progress("measuring", 0, 1)
+    card["measured"] = _measured(checkpoint, source, trained.device)
+    progress("measuring", 1, 1)
+    checkpoint = replace(checkpoint, card=card)
+    write_checkpoint(path, checkpoint, force=force)
+    state.unlink(missing_ok=True)
+    return TrainSummary(
+        path=os.fspath(path),
+        method=options.method,
+        parameters=trained.parameters,
+        stored=path.stat().st_size,
+        steps=trained.steps,
+        seconds=trained.seconds,
+        device=trained.device,
+        loss=trained.loss,
+        held_out_loss=trained.held_out,
+        measured=card["measured"],
+        sha256=checkpoint.sha256,
+        notes=trained.notes,
+    )
+
+
+def _card(
+    source: SampleSource,
+    options: TrainOptions,
+    trained: Trained,
+    start: Checkpoint | None,
+    licence: str | None,
+) -> dict[str, Any]:
+    """What a user should know of the model."""
+    data = source.described()
+    card: dict[str, Any] = {
+        "training_data": data,
+        "sizes": data["sizes"],
+        "noise_range": data["noise_range"],
+        "training": {
+            "steps": trained.steps,
+            "seconds": round(trained.seconds, 1),
+            "device": trained.device,
+            "optimiser": "AdamW",
+            "learning_rate": options.learning_rate,
+            "schedule": options.schedule,
+            "weight_decay": options.weight_decay,
+            "average": options.average,
+            "seed": options.seed,
+            "loss": trained.loss,
+            "held_out_loss": trained.held_out,
+            "began_with": None if start is None else start.sha256,
+        },
+        "parameters": trained.parameters,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "made_by": {"ebsdarchive": __version__, "torch": metadata.version("torch")},
+    }
+    return card if licence is None else card | {"licence": licence}
+
+
+def _measured(checkpoint: Checkpoint, source: SampleSource, device: str) -> dict[str, Any]:
+    """Figures of the finished model on what it was not trained on."""
+    from ebsdarchive.restorers import evaluation
+    from ebsdarchive.restorers.measured_samples import MeasuredSamples
+    from ebsdarchive.restorers.registry import METHODS, restorer_of
+    from ebsdarchive.restorers.simulated_samples import SimulatedSamples
+
+    if checkpoint.method == "orientation":
+        assert isinstance(source, SimulatedSamples)
+        return evaluation.measured_orientations(checkpoint, source)
+    draws = METHODS[checkpoint.method].samples
+    restorer = restorer_of(
+        checkpoint.method, checkpoint, device=device, steps=FEW_STEPS if draws else None
+    )
+    if isinstance(source, SimulatedSamples):
+        scans = 1 if draws else evaluation.SCANS
+        figures = evaluation.measured_on_simulation(restorer, source, scans)
+    else:
+        assert isinstance(source, MeasuredSamples)
+        figures = evaluation.measured_on_pairs(restorer, source)
+    return figures | ({"sampling_steps": FEW_STEPS} if draws else {})
