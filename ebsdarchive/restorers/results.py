@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.archive.store import output_error
+from ebsdarchive.archive.store import errors_of
 from ebsdarchive.restorers.blocks import Block
 from ebsdarchive.scan import FilePatterns
 
@@ -96,14 +96,12 @@ class Results:
         if usable:
             self.rows, self.done, self.counts = rows, done, counts
             return True
-        try:
+        with errors_of(self.folder, self.folder):
             if self.folder.exists():
                 shutil.rmtree(self.folder)
             self.folder.mkdir()
             for part in self._parts.values():
                 self._path(part).touch()
-        except OSError as error:
-            raise output_error(self.folder, error) from error
         return False
 
     def add(self, block: Block, patterns: npt.NDArray, counts: Mapping[str, int]) -> None:
@@ -133,7 +131,7 @@ class Results:
         if "uncertainty" in self._parts and uncertainty is not None:
             values["uncertainty"] = uncertainty
         added = {key: self.counts.get(key, 0) + int(count) for key, count in counts.items()}
-        try:
+        with errors_of(self.folder, self.folder):
             for name, part in self._parts.items():
                 self._write(part, values[name])
             counted = self.counts | added
@@ -149,8 +147,6 @@ class Results:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, self.folder / "state")
-        except OSError as error:
-            raise output_error(self.folder, error) from error
         self.rows, self.done, self.counts = block.last_row, block.stop, counted
 
     def _write(self, part: _Part, values: npt.NDArray) -> None:
