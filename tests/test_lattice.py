@@ -21,7 +21,7 @@ from ebsdarchive.neural.lattice_fit import LatticeOptions, _moved, _Values, _wei
 from ebsdarchive.neural.options import FitOptions
 from ebsdarchive.neural.regions import Regions, edges_of_map
 from ebsdarchive.neural.storage import read_field
-from ebsdarchive.simulation import simulate_scan
+from ebsdarchive.simulation import Camera, simulate_scan
 from ebsdarchive.verbs.fitting import NeuralOptions
 
 NY, NX = 17, 23
@@ -53,7 +53,8 @@ def options(**changed):
 
 @pytest.fixture(scope="module")
 def scan():
-    return simulate_scan((NY, NX), (13, 11), grains=4, seed=3)
+    camera = Camera(electrons=1e5, read_noise=0.0)
+    return simulate_scan((NY, NX), (13, 11), grains=4, seed=3, camera=camera)
 
 
 @pytest.fixture(scope="module")
