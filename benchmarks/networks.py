@@ -29,13 +29,7 @@ from ebsdarchive.neural.basis import klt_of_sample
 from ebsdarchive.neural.field import Network
 from ebsdarchive.neural.lattice import LatticeNetwork
 from ebsdarchive.neural.lattice_fit import LatticeOptions, fit_lattice
-from ebsdarchive.neural.options import (
-    auto_depth,
-    auto_learning_rate,
-    auto_omega,
-    auto_steps,
-    parameters,
-)
+from ebsdarchive.neural.options import auto_depth, auto_learning_rate, auto_omega, auto_steps
 from ebsdarchive.neural.pixels import detector_mask, pixel_weights
 from ebsdarchive.neural.plan import PRICE
 from ebsdarchive.neural.projection import project
@@ -152,7 +146,7 @@ def other_layers(
             break
         rate /= 3
     seconds = time.process_time() - began
-    cost = round(parameters(width, depth, outputs))
+    cost = 2 * width + (depth - 1) * width**2 + width * outputs
     row(f"{label}, width {width}", left, None, None, cost, seconds)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -18,9 +17,17 @@ from ebsdarchive.neural.field import Field, FieldTensors, Network
 from ebsdarchive.neural.fit import FitOptions, _Fit
 from ebsdarchive.neural.lattice import LatticeNetwork
 from ebsdarchive.neural.networks import NetworkMaker
+from ebsdarchive.neural.plan import Plan
 from ebsdarchive.neural.refine import measure_errors, refit_basis
 
 FINE = 1e-3  # of the step of a lattice's values, where they are to be as good as exact
+
+
+class Fine(Plan):
+    """A plan by which values of a lattice are as good as exact."""
+
+    def value_step(self, count: int) -> float:
+        return FINE * super().value_step(count)
 
 
 class Keeping(NetworkMaker):
@@ -33,9 +40,7 @@ class Keeping(NetworkMaker):
         return arrays
 
     def _lattice(self, projection, plan, *arguments):
-        fine = replace(plan, step=plan.step)
-        object.__setattr__(fine, "value_step", lambda count: FINE * plan.value_step(count))
-        exact = super()._lattice(projection, fine, *arguments)
+        exact = super()._lattice(projection, Fine(**vars(plan)), *arguments)
         self.kept = (LatticeNetwork(*exact.arrays()),)
         return super()._lattice(projection, plan, *arguments)
 
