@@ -189,11 +189,12 @@ def test_a_region_that_is_not_worth_its_cost_is_given_up():
         assert len(regions.count) == expected
 
 
-def test_regions_that_lie_apart_share_the_label_of_their_value():
+@pytest.mark.parametrize("noise", [0.0, 3.0])
+def test_regions_that_lie_apart_share_the_label_of_their_value(noise):
     lamella = np.zeros((NY, NX), int)
     lamella[:, 9:13] = 1
     found, _ = fit_lattice(
-        vectors_of(lamella) / 300, np.full(3, 300, np.float32), lamella.shape, options()
+        vectors_of(lamella, noise) / 300, np.full(3, 300, np.float32), lamella.shape, options()
     )
     assert len(found.values) == 2
     assert len(np.unique(found.labels[:, :8])) == 1

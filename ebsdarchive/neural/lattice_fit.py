@@ -114,8 +114,9 @@ def _regions(
     regions.merge(*edges_of_map(points), cost, edge, progress=progress)
     while len(regions.count) > 1:
         before, k = len(regions.count), min(ALIKE + 1, len(regions.count))
-        near = cKDTree(regions.mean).query(regions.mean, k=k)[1][:, 1:]
-        pairs = np.stack([np.repeat(np.arange(before), k - 1), near.ravel()], axis=1)
+        near = cKDTree(regions.mean).query(regions.mean, k=k)[1]
+        pairs = np.stack([np.repeat(np.arange(before), k), near.ravel()], axis=1)
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]  # of equal ones the first may not be itself
         regions.merge(pairs, np.zeros(len(pairs)), cost, edge, levels=1)
         if len(regions.count) == before:
             break
