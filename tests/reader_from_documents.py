@@ -150,7 +150,8 @@ def neural_patterns(node: h5py.Group, xy: np.ndarray, largest: np.ndarray) -> np
 class IntegerStream:
     """An integer stream of kind coded-neural, decoded one symbol at a time."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, signed: bool = True) -> None:
+        self.signed = signed
         lanes, words, bits, contexts, size, checksum = struct.unpack_from("<6I", data)
         at = 24
         assert zlib.crc32(data[at:]) == checksum
@@ -193,7 +194,7 @@ class IntegerStream:
                 x = x * 65536 + self.words.pop(0)
             self.states[lane] = x
             classes.append(k)
-        negative = [bool(k) and self.bits.pop(0) == 1 for k in classes]
+        negative = [bool(k) and self.signed and self.bits.pop(0) == 1 for k in classes]
         return [
             -self.magnitude(k) if minus else self.magnitude(k)
             for k, minus in zip(classes, negative, strict=True)
@@ -263,6 +264,64 @@ def coded_network(data: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
     return layers
 
 
+def lattice_coefficients(data: bytes, xy: np.ndarray) -> np.ndarray:
+    """(outputs, m) coefficients of the lattice of a coded neural node at (2, m) X and Y."""
+    rows, columns, count, outputs, step, size = struct.unpack_from("<4IfI", data)
+    stream = IntegerStream(data[24 : 24 + size], signed=False)
+    label: dict[tuple[int, int], int] = {}
+
+    def at(j: int, i: int) -> int:
+        return label.get((j, i), -1)
+
+    highest = -1
+    for t in range(columns + 2 * (rows - 1)):
+        places = [(j, t - 2 * j) for j in range(rows) if 0 <= t - 2 * j < columns]
+        if not places:
+            continue
+        contexts = []
+        for j, i in places:
+            w, n, e, c = at(j, i - 1), at(j - 1, i), at(j - 1, i + 1), at(j - 1, i - 1)
+            alike = (w == n, n == e, n == c, w == c, w == at(j, i - 2), n == at(j - 2, i))
+            contexts.append(sum(2**bit for bit, same in enumerate(alike) if same))
+        symbols = stream.take(contexts)
+        numbers = stream.take([64] * symbols.count(4))
+        for (j, i), symbol in zip(places, symbols, strict=True):
+            if symbol < 4:
+                dj, di = ((0, -1), (-1, 0), (-1, 1), (-1, -1))[symbol]
+                label[j, i] = at(j + dj, i + di)
+            else:
+                number = numbers.pop(0)
+                label[j, i] = highest + 1 if number == 0 else number - 1
+                highest = max(highest, label[j, i])
+    places_of = [list(label.values()).count(k) for k in range(count)]
+    stream = IntegerStream(data[24 + size :])
+    exponent = stream.take([12] * outputs)
+    q: list[list[int]] = []
+    for r in range(outputs):
+        contexts = []
+        for k in range(count):
+            s = [min(abs(q[r - d][k]), 15) if r >= d else 0 for d in (1, 2, 3, 4)]
+            near = 2 * s[0] + 2 * s[1] + s[2] + s[3]
+            limits = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40)
+            contexts.append(11 if r == 0 else sum(near >= limit for limit in limits))
+        q.append(stream.take(contexts))
+    root = np.sqrt(rows * columns / np.array(places_of))
+    value = np.array(q) * step * 2 ** (np.array(exponent)[:, None] / 2) * root  # (outputs, count)
+
+    def b(t: float) -> float:
+        t = abs(t)
+        return (4 - 6 * t**2 + 3 * t**3) / 6 if t <= 1 else max(2 - t, 0) ** 3 / 6
+
+    out = np.zeros((outputs, xy.shape[1]))
+    for m, (x, y) in enumerate(xy.T):
+        p, o = (x + 1) * (columns - 1) / 2, (y + 1) * (rows - 1) / 2
+        for j in range(int(o) - 2, int(o) + 4):
+            for i in range(int(p) - 2, int(p) + 4):
+                k = label[min(max(j, 0), rows - 1), min(max(i, 0), columns - 1)]
+                out[:, m] += b(p - i) * b(o - j) * value[:, k]
+    return out
+
+
 def joint_patterns(node: h5py.Group, xy: np.ndarray, largest: np.ndarray) -> np.ndarray:
     """(m, sy, sx) patterns of a joint neural node, as `neural_patterns`, pixel by pixel."""
     shape = node["mean_pattern"].shape
@@ -297,7 +356,11 @@ def coded_neural_patterns(node: h5py.Group, xy: np.ndarray, largest: np.ndarray)
     if int(node.attrs["rank"]) > 1:
         span = np.where(largest > 0, largest, 1)
         h = np.where(largest > 0, 2 * xy / span - 1, 0).T
-        layers = coded_network(node["network"][()].tobytes())
+        layers = []
+        if "lattice" in node:
+            h = lattice_coefficients(node["lattice"][()].tobytes(), h)
+        else:
+            layers = coded_network(node["network"][()].tobytes())
         for i, (weight, bias) in enumerate(layers):
             h = weight @ h + bias[:, None]
             if i < len(layers) - 1:

@@ -270,6 +270,13 @@ def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="tensor: network times basis; joint: one network (4D-INR), far slower.",
             ),
             click.option(
+                "--network",
+                type=click.Choice(["sine", "lattice", "auto"]),
+                default="sine",
+                show_default=True,
+                help="lattice: grains of one value each, in seconds; auto: what suits the scan.",
+            ),
+            click.option(
                 "--rank",
                 type=positive_or_auto,
                 default="auto",
@@ -374,6 +381,7 @@ def pick_neural_options(values: dict[str, Any]) -> Any:
 
     return NeuralOptions(
         method=values.pop("method"),
+        network=values.pop("network"),
         rank=values.pop("rank"),
         width=values.pop("width"),
         target_mae_pct=values.pop("target_mae"),

@@ -1,4 +1,4 @@
-"""Signed integers to bytes and back, each coded by the statistics of its context.
+"""Integers to bytes and back, each coded by the statistics of its context.
 
 A magnitude is split into a class, which is range coded, and raw bits. The reader takes values in
 the groups in which they were added, so that contexts may follow from what was read before.
@@ -28,10 +28,13 @@ _MOST_LANES = 1024
 
 
 class IntegerWriter:
-    """Collects groups of integers with their contexts, and codes them all at the end."""
+    """Collects groups of integers with their contexts, and codes them all at the end.
 
-    def __init__(self, contexts: int) -> None:
-        self._contexts = contexts
+    Those of an unsigned stream are not negative, and take no bits for signs.
+    """
+
+    def __init__(self, contexts: int, signed: bool = True) -> None:
+        self._contexts, self._signed = contexts, signed
         self._groups: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
         self._bits: list[npt.NDArray[np.uint8]] = []
 
@@ -42,7 +45,8 @@ class IntegerWriter:
         classes, extra = _classes(magnitude)
         context = np.broadcast_to(np.asarray(contexts, dtype=np.int64), np.shape(values)).ravel()
         self._groups.append((classes, context))
-        self._bits.append((value[magnitude > 0] < 0).astype(np.uint8))
+        if self._signed:
+            self._bits.append((value[magnitude > 0] < 0).astype(np.uint8))
         self._bits.append(_to_bits(magnitude, extra))
 
     def to_bytes(self) -> bytes:
@@ -73,7 +77,8 @@ class IntegerReader:
         If the bytes are not what their header says.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, signed: bool = True) -> None:
+        self._signed = signed
         try:
             lanes, words, bits, contexts, told, checksum = _HEADER.unpack_from(data)
             at = _HEADER.size
@@ -105,8 +110,9 @@ class IntegerReader:
         classes = self._decoder.take(contexts)
         value, extra = _lowest(classes)
         negative = np.zeros(len(value), dtype=bool)
-        nonzero = np.flatnonzero(value)
-        negative[nonzero] = self._raw(len(nonzero)) != 0
+        if self._signed:
+            nonzero = np.flatnonzero(value)
+            negative[nonzero] = self._raw(len(nonzero)) != 0
         for i in np.flatnonzero(extra):  # rare: beyond the exact classes
             bits = self._raw(int(extra[i]))
             value[i] += int(bits @ (1 << np.arange(len(bits))[::-1]))

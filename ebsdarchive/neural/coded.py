@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from ebsdarchive.codecs.images import decode_images, encode_images
 from ebsdarchive.codecs.inflating import inflated
+from ebsdarchive.codecs.lattices import QuantisedLattice, decode_lattice, encode_lattice
 from ebsdarchive.codecs.networks import QuantisedNetwork, decode_network, encode_network
 from ebsdarchive.errors import CorruptionError
 from ebsdarchive.neural.field import FieldTensors
+from ebsdarchive.neural.lattice import LatticeNetwork
 
 __all__ = ["CodedField", "decode_field", "decode_mask", "encode_field", "encode_mask"]
 
@@ -27,7 +29,7 @@ class CodedField:
     Parameters
     ----------
     network
-        Bytes of the network; empty at rank 1.
+        Bytes of the sine network; empty at rank 1, and where there is a lattice.
     images
         Bytes of the mean pattern and the basis patterns, in that order.
     mask
@@ -36,6 +38,8 @@ class CodedField:
         Frequency factors of the first and of the other sine layers.
     outside_counts
         What pixels outside the mask decode to.
+    lattice
+        Bytes of the lattice; empty where there is none.
     """
 
     network: bytes
@@ -44,15 +48,16 @@ class CodedField:
     omega_first: float
     omega_hidden: float
     outside_counts: float
+    lattice: bytes = b""
 
     @property
     def nbytes(self) -> int:
         """Bytes of all streams."""
-        return len(self.network) + len(self.images) + len(self.mask)
+        return len(self.network) + len(self.images) + len(self.mask) + len(self.lattice)
 
 
 def encode_field(
-    network: QuantisedNetwork | None,
+    network: QuantisedNetwork | QuantisedLattice | None,
     basis: npt.NDArray[np.float32],
     mean_pattern: npt.NDArray[np.float32],
     mask: npt.NDArray[np.bool_],
@@ -76,12 +81,13 @@ def encode_field(
     images[1:, mask] = basis
     outside = mean_pattern[~mask]
     return CodedField(
-        network=b"" if network is None else encode_network(network),
+        network=encode_network(network) if isinstance(network, QuantisedNetwork) else b"",
         images=encode_images(images, mask, step),
         mask=encode_mask(mask),
         omega_first=float(omega_first),
         omega_hidden=float(omega_hidden),
         outside_counts=float(outside.mean()) if outside.size else 0.0,
+        lattice=encode_lattice(network) if isinstance(network, QuantisedLattice) else b"",
     )
 
 
@@ -106,15 +112,23 @@ def decode_field(coded: CodedField, shape: tuple[int, int]) -> FieldTensors:
         )
     weights: list[npt.NDArray[np.float32]] = []
     biases: list[npt.NDArray[np.float32]] = []
+    lattice = None
     if len(images) > 1:
-        weights, biases = decode_network(coded.network).arrays()
-        if len(biases[-1]) != len(images) - 1:
+        if coded.lattice:
+            lattice = LatticeNetwork(*decode_lattice(coded.lattice).arrays())
+            outputs = lattice.outputs
+        else:
+            weights, biases = decode_network(coded.network).arrays()
+            outputs = len(biases[-1])
+        if outputs != len(images) - 1:
             raise CorruptionError(
-                f"coded network: expected {len(images) - 1} outputs, found {len(biases[-1])}"
+                f"coded network: expected {len(images) - 1} outputs, found {outputs}"
             )
     mean = np.where(mask, images[0], np.float32(coded.outside_counts))
     basis = np.ascontiguousarray(images[1:, mask])
-    return FieldTensors(weights, biases, coded.omega_first, coded.omega_hidden, basis, mean, mask)
+    return FieldTensors(
+        weights, biases, coded.omega_first, coded.omega_hidden, basis, mean, mask, lattice
+    )
 
 
 def encode_mask(mask: npt.NDArray[np.bool_]) -> bytes:

@@ -15,8 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.geometry import Grid
+from ebsdarchive.neural.lattice import LatticeNetwork
 
-__all__ = ["ContinuousField", "Field", "FieldPatterns", "FieldTensors", "Network", "put_inside"]
+__all__ = [
+    "ContinuousField",
+    "Field",
+    "FieldPatterns",
+    "FieldTensors",
+    "Network",
+    "Outputs",
+    "put_inside",
+]
 
 BLOCK_BYTES = 16 << 20
 
@@ -51,7 +60,7 @@ class FieldTensors:
     ----------
     weights, biases
         Of the sine layers and the linear one: (outputs, inputs) and (outputs,) float32. None at
-        rank 1.
+        rank 1, and where there is a lattice.
     omega_first, omega_hidden
         Frequency factors of the first and of the other sine layers.
     basis
@@ -61,6 +70,8 @@ class FieldTensors:
         (sy, sx) float32, counts: the constant component, and all there is outside the mask.
     mask
         (sy, sx) bool.
+    lattice
+        What gives the coefficients instead of sine layers, where it does.
     """
 
     weights: list[npt.NDArray[np.float32]]
@@ -70,16 +81,35 @@ class FieldTensors:
     basis: npt.NDArray[np.float32]
     mean_pattern: npt.NDArray[np.float32]
     mask: npt.NDArray[np.bool_]
+    lattice: LatticeNetwork | None = None
 
     @property
     def width(self) -> int | None:
-        """Outputs of a sine layer; None at rank 1."""
+        """Outputs of a sine layer; None where there is none."""
         return len(self.biases[0]) if self.biases else None
 
     @property
     def rank(self) -> int:
         """Number of components, the constant one included."""
         return len(self.basis) + 1
+
+    def network(self) -> Outputs | None:
+        """What gives the coefficients, ready to be evaluated; None at rank 1."""
+        if not self.weights:
+            return self.lattice
+        return Network(self.weights, self.biases, self.omega_first, self.omega_hidden)
+
+
+class Outputs(Protocol):
+    """What maps positions (m, 2) in -1 … 1 to coefficients; thread-safe."""
+
+    outputs: int
+
+    def __call__(self, xy: npt.NDArray) -> npt.NDArray[np.float32]:
+        """(m, outputs)."""
+
+    def derivative(self, xy: npt.NDArray) -> npt.NDArray[np.float32]:
+        """(m, 2, outputs) along both axes."""
 
 
 class Network:
@@ -146,11 +176,7 @@ class Field:
     def __init__(self, tensors: FieldTensors, grid: Grid) -> None:
         self.tensors = tensors
         self.grid = grid
-        self._network = None  # at rank 1: the mean pattern alone
-        if tensors.weights:
-            self._network = Network(
-                tensors.weights, tensors.biases, tensors.omega_first, tensors.omega_hidden
-            )
+        self._network = tensors.network()
         self._mean = tensors.mean_pattern[tensors.mask]  # (m,)
 
     @property

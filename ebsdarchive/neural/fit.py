@@ -83,8 +83,8 @@ def fit_field(
     Parameters
     ----------
     progress
-        Called as (stage, done, total, note); stages are sample, plan, project, train, round,
-        refit, code and measure.
+        Called as (stage, done, total, note); stages are sample, plan, project, regions, train,
+        round, refit, code and measure.
     checkpoint
         Training leaves files behind whose names begin so, interrupted or done, and the same fit
         goes on from there; the caller removes them once the result is safe.
@@ -158,6 +158,7 @@ class _Fit:
         """Whether several fits are to be tried: with a target, where they take seconds."""
         options = self.options
         free = not isinstance(options.width, int) and self.maker.start is None and plan.rank > 1
+        free = free and options.network != "lattice"
         targeted = options.target_mae_pct is not None or options.target_size_mb is not None
         return (
             free and targeted and options.time_s is None and self.scan.grid.size <= SEARCHED_POINTS

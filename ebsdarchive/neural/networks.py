@@ -1,7 +1,7 @@
-"""The network of a field: how wide it is to be, its training, and its rounding.
+"""The network of a field: of which kind and how wide it is to be, its training, and its rounding.
 
-Owns the choice between networks that were trained, by what a weight costs and what it saves; knows
-coefficients, not patterns. Loads torch when it is asked for a network.
+Owns the choice between networks, by what their bytes cost and what they save; knows coefficients,
+not patterns. Loads torch when it is asked for sine layers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.codecs.networks import QuantisedNetwork
-from ebsdarchive.errors import FitError
+from ebsdarchive.codecs.lattices import QuantisedLattice, encode_lattice
+from ebsdarchive.codecs.networks import QuantisedNetwork, encode_network
+from ebsdarchive.errors import ArgumentError, FitError
 from ebsdarchive.geometry import Grid
-from ebsdarchive.neural import plan as planning
-from ebsdarchive.neural.field import FieldTensors, Network
+from ebsdarchive.neural.field import FieldTensors, Network, Outputs
 from ebsdarchive.neural.journal import Journal
+from ebsdarchive.neural.lattice import LatticeNetwork
+from ebsdarchive.neural.lattice_fit import LatticeOptions, fit_lattice
 from ebsdarchive.neural.options import (
     FitOptions,
     auto_depth,
@@ -28,14 +30,15 @@ from ebsdarchive.neural.options import (
     auto_width,
     parameters,
     whole_width,
-    width_for,
 )
-from ebsdarchive.neural.plan import Plan
+from ebsdarchive.neural.plan import Plan, price_of
 from ebsdarchive.neural.projection import Projection
 from ebsdarchive.neural.schedule import TrainOptions
+from ebsdarchive.neural.widths import WidthSearch
 
 __all__ = ["NetworkMaker"]
 
+Quantised = QuantisedNetwork | QuantisedLattice
 Arrays = tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]  # weights, biases
 
 SMALL = 20_000  # points, up to which a training takes seconds: each width is trained to the end
@@ -43,9 +46,11 @@ SMALL = 20_000  # points, up to which a training takes seconds: each width is tr
 NEAR_SMALL: tuple[float | None, ...] = (1.2, 1.3, 1.6)
 NEAR: tuple[float | None, ...] = (None, 2.2, 2.2)
 NEAR_TIMED: tuple[float | None, ...] = (1.0,)
-LARGEST_CHANGE = 6  # of the number of weights from one network to the next
 RECOVERY_STEPS = 100
 WARM_RATE = 0.3  # of the learning rate, where training begins with another field's layers
+POINTS = 50_000  # of a scan, on which networks are compared
+MARGIN = 1.25  # of their costs, in favour of sine layers, which follow gradients within grains
+MISSED = 10.0  # times the squared error that exceeds what is planned
 PROBE_SHARE = 0.25  # of a training, spent on a network that only shows which width is right
 
 
@@ -77,7 +82,19 @@ class NetworkMaker:
 
     def __post_init__(self) -> None:
         if self.start is not None and not self.start.weights:
-            raise FitError("start: expected a field with a network, found one of rank 1")
+            found = "a lattice" if self.start.lattice else "one of rank 1"
+            raise FitError(f"start: expected a field with sine layers, found {found}")
+        if self.options.network == "lattice":
+            if self.start is not None:
+                raise ArgumentError(
+                    "network: expected sine where training begins with another field, found "
+                    "lattice; leave the other field out"
+                )
+            if self.grid.is_hexagonal:
+                raise ArgumentError(
+                    "network: expected sine for a hexagonal grid, found lattice; lattices are "
+                    "for square grids"
+                )
 
     @property
     def depth(self) -> int:
@@ -96,8 +113,8 @@ class NetworkMaker:
 
     def make(
         self, projection: Projection, plan: Plan, noise: float, wider: float = 1.0
-    ) -> QuantisedNetwork:
-        """A network of the right width, trained and rounded.
+    ) -> Quantised:
+        """A network of the kind that was asked for, or of the one that is worth its bytes more.
 
         Parameters
         ----------
@@ -106,6 +123,63 @@ class NetworkMaker:
         wider
             By what factor to exceed the number of weights that pays best.
         """
+        kind = self.options.network
+        if kind == "sine" or self.start is not None or self.grid.is_hexagonal:
+            return self._sine_layers(projection, plan, noise, wider)
+        lattice = self._lattice(projection, plan, noise, wider)
+        if kind == "lattice":
+            return lattice
+        costs = {"lattice": self._cost(lattice, projection, plan, noise)}
+        outputs = len(projection.scale)
+        usual = parameters(auto_width(self.grid.size, outputs + 1), self.depth, outputs)
+        made: Quantised = lattice
+        # a lattice that costs less than the mere bytes of sine layers is not to be outdone
+        if costs["lattice"] > price_of(usual, plan.step):
+            sine = self._sine_layers(projection, plan, noise, wider)
+            costs["sine"] = self._cost(sine, projection, plan, noise)
+            made = sine if costs["sine"] < MARGIN * costs["lattice"] else lattice
+        self.journal.log["networks"] = costs
+        return made
+
+    def _lattice(
+        self, projection: Projection, plan: Plan, noise: float, wider: float
+    ) -> QuantisedLattice:
+        """A lattice whose regions are worth their bytes, rounded."""
+        how = LatticeOptions(
+            plan.bit / wider**2, plan.value_step, plan.step, noise, plan.network_error
+        )
+        shape = self.grid.n_rows, self.grid.n_columns
+        with self.journal.stage("regions") as tick:
+            lattice, error = fit_lattice(projection.targets, projection.scale, shape, how, tick)
+        explained = 1 - error / max(projection.signal_energy, 1e-30)
+        self.journal.log.setdefault("lattices", []).append(
+            {"labels": len(lattice.values), "explained_variance": explained}
+        )
+        return lattice
+
+    def _cost(
+        self, quantised: Quantised, projection: Projection, plan: Plan, noise: float
+    ) -> float:
+        """Squared error of a pattern, noise left out, that a network leaves or its bytes are worth
+        to the images."""
+        if isinstance(quantised, QuantisedLattice):
+            size = len(encode_lattice(quantised))
+        else:
+            size = len(encode_network(quantised))
+        step = max(1, self.grid.size // POINTS)
+        targets = projection.targets[::step].astype(np.float64)
+        outputs = self.evaluated(quantised)(self._positions()[::step])
+        features = np.column_stack([outputs, np.ones(len(outputs))])
+        left = targets - features @ _best_outputs(features, targets)
+        error = float(np.square(left * projection.scale).sum()) / len(left)
+        # where the error is to be small whatever it takes, what exceeds that weighs more
+        missed = max(error - noise - plan.network_error, 0.0)
+        return max(error - noise, 0.0) + MISSED * missed + 8 * size * plan.bit
+
+    def _sine_layers(
+        self, projection: Projection, plan: Plan, noise: float, wider: float
+    ) -> QuantisedNetwork:
+        """Sine layers of the right width, trained and rounded."""
         weights, biases = self._best(projection, plan, noise, wider)
         from ebsdarchive.neural.rounding import Rounding, round_network
         from ebsdarchive.neural.siren import cores_for
@@ -122,8 +196,10 @@ class NetworkMaker:
         with self.journal.stage("round") as tick, cores_for(len(biases[0])):
             return round_network(weights, biases, how, progress=tick)
 
-    def evaluated(self, quantised: QuantisedNetwork) -> Network:
+    def evaluated(self, quantised: Quantised) -> Outputs:
         """A network that `make` made, ready to be asked."""
+        if isinstance(quantised, QuantisedLattice):
+            return LatticeNetwork(*quantised.arrays())
         return Network(*quantised.arrays(), *self.omegas)
 
     def _positions(self) -> npt.NDArray[np.float64]:
@@ -136,7 +212,7 @@ class NetworkMaker:
             given = self.options.width
         if given is not None:
             return self._train(projection, given)[0]
-        search = _Search(self.depth, len(projection.scale), plan, noise, wider)
+        search = WidthSearch(self.depth, len(projection.scale), plan, noise, wider)
         width = auto_width(self.grid.size, search.outputs + 1)
         whole = self.grid.size <= SMALL and self.options.time_s is None
         tried: dict[int, Arrays] = {}
@@ -203,59 +279,20 @@ class NetworkMaker:
         return arrays, trained.loss * projection.signal_energy
 
 
-@dataclass
-class _Search:
-    """The width that pays best, from the errors of networks that were trained.
-
-    Parameters
-    ----------
-    depth, outputs
-        Of the networks.
-    noise
-        The part of the error, counts squared, that is not for a network to learn.
-    wider
-        By what factor to exceed the number of weights that pays best.
-    """
-
-    depth: int
-    outputs: int
-    plan: Plan
-    noise: float
-    wider: float
-    measured: list[tuple[float, float]] = field(default_factory=list)
-    costs: dict[int, float] = field(default_factory=dict)
-
-    def next_width(self, width: int, error: float) -> tuple[int, float]:
-        """The best width after one more network of some error, and by what factor its number of
-        weights differs from that network's."""
-        count = parameters(width, self.depth, self.outputs)
-        self.measured.append((count, error))
-        self.costs[width] = error + planning.price_of(count, self.plan.step)
-        best = self.wider * planning.best_parameters(self.measured, self.noise, self.plan)
-        best = min(max(best, count / LARGEST_CHANGE), count * LARGEST_CHANGE)
-        return width_for(best, self.depth, self.outputs), max(best / count, count / best)
-
-    def cheapest(self) -> int:
-        """Of the widths tried, the one whose error and bytes together cost least; of those that are
-        good enough, if any is."""
-        errors = {
-            width: error - self.noise
-            for width, (_, error) in zip(self.costs, self.measured, strict=True)
-        }
-        return min(
-            self.costs,
-            key=lambda width: (errors[width] > self.plan.network_error, self.costs[width]),
-        )
-
-
 def _output_refitted(start: FieldTensors, xy: npt.NDArray, projection: Projection) -> Arrays:
     """The sine layers of another field, with the output layer that suits these coefficients."""
-    step = max(1, len(xy) // 50_000)
+    step = max(1, len(xy) // POINTS)
     network = Network(start.weights, start.biases, start.omega_first, start.omega_hidden)
     features = np.column_stack([network.last_features(xy[::step]), np.ones(len(xy[::step]))])
-    normal = features.T @ features
-    normal[np.diag_indices(len(normal))] += 1e-5 * np.trace(normal) / len(normal)
-    moment = features.T @ projection.targets[::step].astype(np.float64)
-    output = np.linalg.solve(normal, moment).T.astype(np.float32)
+    found = _best_outputs(features, projection.targets[::step].astype(np.float64))
+    output = found.T.astype(np.float32)
     weights, biases = [*start.weights[:-1], output[:, :-1]], [*start.biases[:-1], output[:, -1]]
     return weights, biases
+
+
+def _best_outputs(features: npt.NDArray, targets: npt.NDArray) -> npt.NDArray[np.float64]:
+    """(f, c) the least-squares map of features (n, f) to targets (n, c)."""
+    normal = features.T @ features
+    normal[np.diag_indices(len(normal))] += 1e-5 * np.trace(normal) / len(normal)
+    found: npt.NDArray[np.float64] = np.linalg.solve(normal, features.T @ targets)
+    return found

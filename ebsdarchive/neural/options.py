@@ -59,6 +59,9 @@ class FitOptions:
         Frequency factor of the first sine layer, and of the others up to a depth of 5.
     learning_rate
         Of the sine layers, or "auto": by the width.
+    network
+        "sine"; "lattice", a label at each point and values of labels, for scans on square grids; or
+        "auto": whichever is worth its bytes more.
     """
 
     rank: int | str = "auto"
@@ -75,6 +78,7 @@ class FitOptions:
     depth: int | str = "auto"
     omega_0: float = 30.0
     learning_rate: float | str = "auto"
+    network: str = "sine"
 
     def __post_init__(self) -> None:
         for name in ("rank", "width", "depth"):
@@ -103,6 +107,19 @@ class FitOptions:
             raise ArgumentError("target: expected a target MAE or a target size, found both")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ArgumentError(f"device: expected auto, cpu or cuda, found {self.device!r}")
+        if self.network not in ("sine", "lattice", "auto"):
+            raise ArgumentError(f"network: expected sine, lattice or auto, found {self.network!r}")
+        if self.network == "lattice":
+            self._require_nothing_of_sine_layers()
+
+    def _require_nothing_of_sine_layers(self) -> None:
+        for name in ("width", "depth", "learning_rate", "steps", "time_s"):
+            value = getattr(self, name)
+            if value not in ("auto", None):
+                raise ArgumentError(
+                    f"{name}: expected none with a lattice, which is not trained, found {value!r}; "
+                    f"leave it out or use network sine"
+                )
 
 
 def auto_width(n: int, rank: int) -> int:

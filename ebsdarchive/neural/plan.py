@@ -93,6 +93,19 @@ class Plan:
         most = math.sqrt(12 * ROUNDING_SHARE * self.allowed / (max(count, 1) * COMPENSATED))
         return min(COARSENESS * self.step, most)
 
+    def value_step(self, count: int) -> float:
+        """The step, in counts of the images, at which to round `count` values of a lattice.
+
+        The images', since the error of one value is not another's to take up; no more in all than
+        of weights.
+        """
+        return min(self.step, math.sqrt(12 * ROUNDING_SHARE * self.allowed / max(count, 1)))
+
+    @property
+    def bit(self) -> float:
+        """The squared error of a pattern that the images save for a bit, at their step."""
+        return PRICE * self.step**2
+
 
 def floors(sample: Sample, basis: Basis, ranks: list[int], patterns: int = 512) -> list[Floor]:
     """The error of the KLT alone at some ranks, over part of the sample."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.neural.field import ContinuousField, Network
+from ebsdarchive.neural.field import ContinuousField, Outputs
 from ebsdarchive.neural.pixels import values_inside
 from ebsdarchive.neural.sample import require_finite
 from ebsdarchive.scan import Scan
@@ -91,7 +91,7 @@ class FieldErrors:
 
 def refit_basis(
     scan: Scan,
-    network: Network | None,
+    network: Outputs | None,
     mean_pattern: npt.NDArray[np.float32],
     mask: npt.NDArray[np.bool_],
     progress: Callable[[float], None],

@@ -51,6 +51,8 @@ def write_field(
         name: np.frombuffer(getattr(coded, name), np.uint8)
         for name in ("network", "images", "mask")
     }
+    if coded.lattice:
+        datasets["lattice"] = np.frombuffer(coded.lattice, np.uint8)
     return write_layer(
         archive, "coded-neural", attributes, datasets, errors,
         raw_sha256=raw_sha256, config=config, residual=residual,
@@ -83,6 +85,7 @@ def read_field(path: str, node_name: str = "/archive/neural") -> ContinuousField
             omega_first=said["omega_first"],
             omega_hidden=said["omega_hidden"],
             outside_counts=said["outside_counts"],
+            lattice=read_array(node["lattice"]).tobytes() if "lattice" in node else b"",
         )
         shape = int(scan["sy"]), int(scan["sx"])
     try:

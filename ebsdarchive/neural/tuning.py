@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ebsdarchive.codecs.lattices import QuantisedLattice
 from ebsdarchive.codecs.networks import QuantisedNetwork
 from ebsdarchive.geometry import Grid
 from ebsdarchive.neural import plan as planning
 from ebsdarchive.neural.coded import CodedField, decode_field, encode_field
-from ebsdarchive.neural.field import FieldTensors, Network
+from ebsdarchive.neural.field import FieldTensors, Outputs
 from ebsdarchive.neural.options import FitOptions
 from ebsdarchive.neural.pixels import values_inside
 from ebsdarchive.neural.refine import Refit
@@ -38,7 +39,7 @@ class Probe:
         step = max(1, len(sample.patterns) // PROBES)
         return cls(sample.indices[::step], values_inside(sample.patterns[::step], mask))
 
-    def features(self, network: Network | None, grid: Grid) -> npt.NDArray[np.float32]:
+    def features(self, network: Outputs | None, grid: Grid) -> npt.NDArray[np.float32]:
         """(k, c) outputs of a network at the patterns' positions."""
         if network is None:
             return np.empty((len(self.indices), 0), dtype=np.float32)
@@ -59,8 +60,8 @@ class Probe:
 class Uncoded:
     """A field with a rounded network, and images that are not coded yet."""
 
-    quantised: QuantisedNetwork | None
-    network: Network | None
+    quantised: QuantisedNetwork | QuantisedLattice | None
+    network: Outputs | None
     refit: Refit
     mask: npt.NDArray[np.bool_]
     omegas: tuple[float, float]

@@ -42,6 +42,7 @@ class NeuralOptions:
     """
 
     method: Literal["tensor", "joint"] = "tensor"
+    network: Literal["sine", "lattice", "auto"] = "sine"
     rank: int | Literal["auto"] = "auto"
     width: int | Literal["auto"] = "auto"
     target_mae_pct: float | None = None
@@ -171,7 +172,10 @@ def _fit(scan: Scan, options: NeuralOptions, path: Path, progress: Progress) -> 
     if method == "joint":
         from ebsdarchive.neural.joint_fit import fit_joint
 
-        asked = {"target deviation": deviation, "init from": begin, "basis": basis}
+        network = None if options.network == "sine" else options.network
+        asked = {
+            "target deviation": deviation, "init from": begin, "basis": basis, "network": network,
+        }  # fmt: skip
         for name, found in asked.items():
             if found is not None:
                 raise ArgumentError(
