@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.restorers import networks
@@ -30,7 +29,6 @@ from ebsdarchive.restorers.unet import UNet, UNetConfig
 __all__ = [
     "SAMPLERS",
     "Samples",
-    "averaged",
     "build",
     "checkpoint_of",
     "generators",
@@ -103,11 +101,6 @@ def loss(module: UNet, batch: Batch, generator: torch.Generator) -> Tensor:
 def _in_range(values: Tensor, module: UNet) -> Tensor:
     """(n, sy, sx) flattened values as images (n, 1, …) within ± 1, of sizes that fit."""
     return padded((values / RANGE).clamp(-1, 1)[:, None], module.multiple)
-
-
-def averaged(module: nn.Module, decay: float = 0.995) -> AveragedModel:
-    """Exponential moving average of a network's weights; `update_parameters` after each step."""
-    return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
 def generators(seed: int, indices: Sequence[int], repeat: int = 0) -> list[torch.Generator]:

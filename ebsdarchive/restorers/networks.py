@@ -15,9 +15,7 @@ known to train it:
     that training and restoring cannot differ in it. `generator`, on the same device, draws whatever
     is random (times, noise). Call `module.train()` before.
 `checkpoint_of(module, card) -> Checkpoint`
-    The network at rest, tensors as float16 on the CPU. For a diffusion network hand in the averaged
-    one (`diffusion.averaged(module)`, EMA 0.995, `update_parameters` after every step; its
-    `.module` is what `checkpoint_of` takes).
+    The network at rest, tensors as float16 on the CPU: of a diffusion network the averaged one.
 
 Modules by method:
 
