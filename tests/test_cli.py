@@ -133,6 +133,7 @@ def test_what_a_command_takes_its_verb_takes(name):
         "verify": {"archive": "path"},
         "validate": {"archive": "path"},
         "demo": {"scan": "source"},
+        "restore": {"source": "path"},
     }.get(name, {})
     taken = dict(inspect.signature(getattr(ebsdarchive, name)).parameters)
     if name in ("compress", "export"):
@@ -148,6 +149,15 @@ def test_what_a_command_takes_its_verb_takes(name):
             "coding_loss": "coding_loss_pct",
             "max_error": "max_error_counts",
         }
+    if name == "restore":
+        from ebsdarchive.verbs.restore_options import RestoreOptions
+
+        taken |= dict.fromkeys(RestoreOptions.__dataclass_fields__)
+    if name == "train":
+        from ebsdarchive.restorers.train_options import TrainOptions
+        from ebsdarchive.verbs.lessons import Lesson
+
+        taken |= dict.fromkeys((*TrainOptions.__dataclass_fields__, *Lesson.__dataclass_fields__))
     if name == "simulate":
         from ebsdarchive.simulation import simulate_scan
 

@@ -617,7 +617,7 @@ class Interrupted(Same):
 
 
 @pytest.fixture
-def interrupted(monkeypatch):
+def stops_once(monkeypatch):
     Interrupted.calls.clear()
     monkeypatch.setitem(METHODS, "interrupted", Method(f"{__name__}:Interrupted", "stops"))
     monkeypatch.setattr(blocks, "_most_rows", lambda *_: 2)
@@ -625,7 +625,7 @@ def interrupted(monkeypatch):
 
 
 @pytest.mark.parametrize("to_file", [False, True])
-def test_an_interrupted_run_goes_on_where_it_was(archive, up2, interrupted, run_cli, to_file):
+def test_an_interrupted_run_goes_on_where_it_was(archive, up2, stops_once, run_cli, to_file):
     target = up2.with_name("out.up2")
     source = [str(up2), "-o", str(target)] if to_file else [str(archive)]
     before = archive.read_bytes()
@@ -636,12 +636,12 @@ def test_an_interrupted_run_goes_on_where_it_was(archive, up2, interrupted, run_
     assert not target.exists()
     kept = [path for path in archive.parent.iterdir() if path.name.endswith(".restore")]
     assert len(kept) == 1
-    stopped = interrupted.index("stopped")
+    stopped = stops_once.index("stopped")
     code, out, err = run_cli(*arguments)
     assert code == 0, err
     assert "of them by an earlier call" in out
-    done = interrupted[stopped - 1]
-    assert min(interrupted[stopped + 1 :]) > done  # nothing is made twice
+    done = stops_once[stopped - 1]
+    assert min(stops_once[stopped + 1 :]) > done  # nothing is made twice
     opened = ebsdarchive.open_scan(target) if to_file else ebsdarchive.open_archive(archive).scan(
         "restored/interrupted")  # fmt: skip
     raw = ebsdarchive.open_archive(archive).patterns("raw").read(0, NY * NX)
@@ -650,7 +650,7 @@ def test_an_interrupted_run_goes_on_where_it_was(archive, up2, interrupted, run_
 
 
 @pytest.mark.parametrize("change", ["options", "damage"])
-def test_results_of_another_run_or_damaged_ones_are_not_used(archive, interrupted, change, run_cli):
+def test_results_of_another_run_or_damaged_ones_are_not_used(archive, stops_once, change, run_cli):
     arguments = ["restore", archive, "--method", "interrupted"]
     assert run_cli(*arguments).code == 130
     (kept,) = (path for path in archive.parent.iterdir() if path.name.endswith(".restore"))

@@ -11,8 +11,10 @@ import pytest
 
 from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.geometry import Grid
-from ebsdarchive.restorers.registry import restorer_of
+from ebsdarchive.restorers.checkpoint import read_checkpoint
+from ebsdarchive.restorers.registry import restorer_of, shipped_model
 from ebsdarchive.restorers.restorer import OVERLAP, UNFAMILIAR, WEAK, Surroundings
+from ebsdarchive.simulation import Camera, simulate_scan
 
 torch = pytest.importorskip("torch")
 
@@ -485,12 +487,12 @@ def test_variance_is_calibrated_where_noise_differs_from_place_to_place():
         other = clean + spread * torch.randn(clean.shape, generator=generator)
         return Batch(noisy, other, mask)
 
-    trained(module, lambda: kikuchi_network.loss(module, drawn(), None), 140, 1e-2)
+    trained(module, lambda: kikuchi_network.loss(module, drawn(), None), 200, 1e-2)
     batch = drawn()
     restored = kikuchi_network.restore_counts(module, flatten(batch.noisy, mask), None, None)
     z2 = ((restored.counts - batch.clean) / restored.deviation).square()
-    assert 0.7 < float(z2[:, :, :20].mean()) < 1.4
-    assert 0.7 < float(z2[:, :, 28:].mean()) < 1.4
+    assert 0.6 < float(z2[:, :, :20].mean()) < 1.7
+    assert 0.6 < float(z2[:, :, 28:].mean()) < 1.7
     assert float(restored.deviation[:, :, 40:].mean() / restored.deviation[:, :, :8].mean()) > 2.5
 
 
@@ -505,6 +507,47 @@ def test_a_fresh_kikuchi_network_starts_from_the_mean_of_the_neighbourhood():
     average = flatten(mean, batch.mask)
     found = average.from_counts(restored.counts)
     assert (correlation(found, average.values, batch.mask) > 0.99).all()
+
+
+def test_a_screen_that_light_does_not_fill_leaves_the_background_as_it_is():
+    """The mean of a neighbourhood is put back on the background that it was taken from."""
+    v, u = np.mgrid[:48, :56]
+    light = 20_000 * np.exp(-(((v - 15) / 30) ** 2) - ((u - 28) / 25) ** 2)
+    mask = (v - 24) ** 2 + (u - 28) ** 2 < 23**2
+    patterns = light * (1 + 0.03 * np.repeat(bands(3, 48, 56), 4, axis=0))
+    patterns = np.where(mask, patterns, 0).astype(np.float32)
+    model = model_of("kikuchi")
+    surroundings = Surroundings(Grid("square", 4, 3), 0, 0, 12, mask)
+    found = restorer_of("kikuchi", model).restore(patterns, surroundings).patterns
+    shift = np.abs((found - patterns).mean(0)[mask])
+    assert shift.max() < 0.05 * light.max()
+    assert shift.mean() < 0.005 * light.max()
+
+
+# ---------------------------------------------------------------- the model of the package
+
+
+def test_the_package_brings_a_model_that_makes_patterns_clearer():
+    path = shipped_model("kikuchi")
+    assert path is not None
+    assert path.stat().st_size < 16e6
+    model = read_checkpoint(path)
+    assert model.card["licence"] == "GPL-3.0-or-later"
+    assert len(model.card["training_data"]["phases"]) >= 30
+    scan = simulate_scan((4, 5), (60, 60), grains=1, seed=11, camera=Camera(electrons=400.0))
+    truth = simulate_scan((4, 5), (60, 60), grains=1, seed=11, camera=Camera(electrons=1e6))
+    mask = np.ones((60, 60), bool)
+    noisy = scan.patterns.read(0, 20).astype(np.float32)
+    surroundings = Surroundings(scan.grid, 0, 0, 20, mask)
+    estimate = restorer_of("kikuchi", model).restore(noisy, surroundings)
+    clean = torch.from_numpy(truth.patterns.read(0, 20).astype(np.float32))
+    lit = torch.from_numpy(mask)
+    before = correlation(*(flatten(x, lit).values for x in (torch.from_numpy(noisy), clean)), lit)
+    found = torch.from_numpy(estimate.patterns)
+    after = correlation(*(flatten(x, lit).values for x in (found, clean)), lit)
+    assert float(after.mean()) > 0.8
+    assert float(before.mean()) < 0.6
+    assert not estimate.flags.any()
 
 
 # ---------------------------------------------------------------- orientations

@@ -44,7 +44,7 @@ class _Config(click.ParamType):
 
 
 @click.command("train")
-@click.argument("method", type=click.Choice(list(NETWORKS)))
+@click.argument("method", type=click.Choice(list(NETWORKS)), metavar="METHOD")
 @click.option("-o", "--output", type=PathType, required=True, help="Model file (safetensors).")
 @click.option(
     "--pairs",
@@ -143,7 +143,9 @@ class _Config(click.ParamType):
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(method: str, output: str, as_json: bool, force: bool, **values: Any) -> None:
-    """Train a network that restores patterns, or one that indexes them (METHOD orientation).
+    """Train a network that restores patterns, or one that indexes them.
+
+    METHOD is kikuchi, autoencoder, autoencoder-smooth, ddpm, mldm, or orientation to index.
 
     An interrupted training goes on where it stopped when it is called again with the same options;
     with less --time it ends there. ddpm trains the network of ddim, too.

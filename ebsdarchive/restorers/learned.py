@@ -296,9 +296,9 @@ class KikuchiRestorer(_Regression):
             noise[some] = (flattened.noise.square().sum((1, 2)) / pixels).sqrt().cpu().numpy()
             return Part(flattened.values)
 
-        everywhere = np.ones_like(mask)
-        lit = np.where(mask, patterns, np.nan).astype(np.float32)
-        return self._in_batches(lit, everywhere, work).patterns, noise
+        values = self._in_batches(patterns, mask, work).patterns
+        values[:, ~mask] = 0
+        return values, noise
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
