@@ -534,7 +534,7 @@ def test_the_package_brings_a_model_that_makes_patterns_clearer():
     model = read_checkpoint(path)
     assert model.card["licence"] == "GPL-3.0-or-later"
     assert len(model.card["training_data"]["phases"]) >= 30
-    scan = simulate_scan((4, 5), (60, 60), grains=1, seed=11, camera=Camera(electrons=400.0))
+    scan = simulate_scan((4, 5), (60, 60), grains=1, seed=11, camera=Camera(electrons=60.0))
     truth = simulate_scan((4, 5), (60, 60), grains=1, seed=11, camera=Camera(electrons=1e6))
     mask = np.ones((60, 60), bool)
     noisy = scan.patterns.read(0, 20).astype(np.float32)
@@ -545,8 +545,8 @@ def test_the_package_brings_a_model_that_makes_patterns_clearer():
     before = correlation(*(flatten(x, lit).values for x in (torch.from_numpy(noisy), clean)), lit)
     found = torch.from_numpy(estimate.patterns)
     after = correlation(*(flatten(x, lit).values for x in (found, clean)), lit)
-    assert float(after.mean()) > 0.8
-    assert float(before.mean()) < 0.6
+    assert float(after.mean()) > 0.5
+    assert float(before.mean()) < 0.3
     assert not estimate.flags.any()
 
 
