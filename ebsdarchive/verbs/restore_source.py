@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive.file import Archive, is_archive, open_archive
-from ebsdarchive.archive.store import file_sha256, identity
+from ebsdarchive.archive.store import file_sha256
 from ebsdarchive.errors import ArgumentError, MissingLayerError
 from ebsdarchive.exchange import open_scan
 from ebsdarchive.restorers.checkpoint import Checkpoint, read_checkpoint
 from ebsdarchive.restorers.registry import method_of, shipped_model
 from ebsdarchive.restorers.stored_models import read_stored
 from ebsdarchive.scan import Scan
+from ebsdarchive.verbs.archive_record import source_state
 from ebsdarchive.verbs.exporting import origin_of
 from ebsdarchive.verbs.opening import require_no_choice
 
@@ -79,7 +80,7 @@ class Source:
             neural = None if self.neural is None else self.neural.sha256
             return {"raw_sha256": self.archive.raw_sha256, "neural_sha256": neural}
         path = Path(self.path).resolve()
-        return {"path": str(path), "identity": list(identity(path) or ()), **self.choice}
+        return {"path": str(path), "state": source_state(self.scan), **self.choice}
 
     def origin(self) -> dict[str, Any]:
         """Where the patterns come from, for a file that is made of them."""
