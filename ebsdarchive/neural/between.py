@@ -8,6 +8,8 @@ beside it, and what it gains on points that were held out, is in benchmarks/READ
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +25,7 @@ ONE_GRAIN = 0.3  # part of a mix across a boundary that is taken of one grain
 UNLIKE_SHARE = 0.25  # of the linear weight on other grains, from which a mix is all cubic
 PAIRS = 512  # of neighbouring points, that the distance between neighbours is measured on
 BLOCK_BYTES = 16 << 20
+NEAREST = [5, 6, 9, 10]  # of the sixteen points around, those at less than a step on both axes
 
 
 class SharpMix:
@@ -30,8 +33,10 @@ class SharpMix:
 
     def __init__(self, field: Field) -> None:
         self._field = field
-        self._gauge = pattern_gauge(field.tensors.basis)
-        self._typical = self._distance_between_neighbours()
+
+    @cached_property
+    def _gauge(self) -> npt.NDArray[np.float32]:
+        return pattern_gauge(self._field.tensors.basis)
 
     @property
     def block_length(self) -> int:
@@ -48,10 +53,8 @@ class SharpMix:
         indices, away = points_around(self._field.grid, xy)
         linear = np.maximum(1 - np.abs(away), 0.0).prod(axis=-1)
         cubic = keys_kernel(away).prod(axis=-1)
-        near = np.argsort((np.abs(away) >= 1).any(axis=-1), axis=1, kind="stable")[:, :4]
-        like = self._likeness(indices, near)  # (m, 4, 16)
-        of_four = np.take_along_axis(linear, near, axis=1) > 0
-        votes = np.where(of_four, np.einsum("mkj,mj->mk", like, cubic), -np.inf)
+        like = self._likeness(indices)  # (m, 4, 16)
+        votes = np.where(linear[:, NEAREST] > 0, np.einsum("mkj,mj->mk", like, cubic), -np.inf)
         grain = like[np.arange(len(xy)), votes.argmax(axis=1)]  # (m, 16)
         own = grain * linear
         unlike = 1 - own.sum(axis=1, keepdims=True)
@@ -59,19 +62,13 @@ class SharpMix:
         mixed = boundary * cubic + (1 - boundary) * linear
         return indices, ONE_GRAIN * own / own.sum(axis=1, keepdims=True) + (1 - ONE_GRAIN) * mixed
 
-    def _likeness(
-        self, indices: npt.NDArray[np.int64], near: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.float64]:
+    def _likeness(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """(m, 4, 16) from 0 to 1: how like the four nearest points the sixteen around are."""
         used, place = np.unique(indices, return_inverse=True)
         patterns = self._of_points(used)[place.reshape(indices.shape)]  # (m, 16, rank - 1)
         square = np.einsum("mjr,mjr->mj", patterns, patterns)
-        four = np.take_along_axis(patterns, near[..., None], axis=1)
-        apart = (
-            np.take_along_axis(square, near, axis=1)[..., None]
-            + square[:, None]
-            - 2 * four @ patterns.swapaxes(1, 2)
-        )
+        products = patterns[:, NEAREST] @ patterns.swapaxes(1, 2)
+        apart = square[:, NEAREST, None] + square[:, None] - 2 * products
         return np.exp(
             -np.maximum(apart, 0.0).astype(np.float64) / (2 * (LIKE * self._typical) ** 2)
         )
@@ -80,8 +77,10 @@ class SharpMix:
         """(k, rank - 1): patterns of points, as coordinates with the distances of patterns."""
         return self._field.coefficients(self._field.grid.positions_at(indices)) @ self._gauge
 
-    def _distance_between_neighbours(self) -> float:
-        """The median of a sample, as a root mean square of pixels in counts; never 0."""
+    @cached_property
+    def _typical(self) -> float:
+        """The median distance of neighbouring points in a sample, as a root mean square of pixels
+        in counts; never 0."""
         grid = self._field.grid
         points = np.random.default_rng(0).integers(0, grid.size, PAIRS)
         here, apart = self._of_points(points), []

@@ -264,12 +264,12 @@ class FieldPatterns:
     """The field at the points of its grid, as `Patterns`: what raw patterns look like."""
 
     def __init__(self, field: ContinuousField) -> None:
-        self._field = field
+        self.field = field
         self.shape: tuple[int, int, int] = (field.grid.size, *field.pattern_shape)
         self.dtype = np.dtype(np.float32)
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
-        return self._field.patterns(self._field.grid.positions_of(start, stop))
+        return self.field.patterns(self.field.grid.positions_of(start, stop))
 
 
 def _ranges(count: int, row_bytes: int) -> list[tuple[int, int]]:

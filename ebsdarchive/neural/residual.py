@@ -79,14 +79,15 @@ class BoundedPatterns:
     """
 
     def __init__(self, field: FieldPatterns, codes: Patterns, step: float, dtype: str) -> None:
-        self._field, self._codes, self._step = field, codes, np.float32(step)
+        self.field = field.field
+        self._patterns, self._codes, self._step = field, codes, np.float32(step)
         self.shape: tuple[int, int, int] = field.shape
         self.dtype = np.dtype(dtype)
 
     def read(self, start: int, stop: int) -> npt.NDArray:
         """(stop - start, sy, sx) patterns."""
         codes = self._codes.read(start, stop).astype(np.int32) - OFFSET
-        values = self._field.read(start, stop) + codes * self._step
+        values = self._patterns.read(start, stop) + codes * self._step
         if self.dtype.kind == "f":
             return values.astype(self.dtype, copy=False)
         return np.rint(values).astype(self.dtype)

@@ -57,6 +57,11 @@ class Flattened:
         0 where nothing is lit."""
         return (counts - self.background) / self.scale * self.lit
 
+    @property
+    def mean_noise(self) -> Tensor:
+        """(n,) root mean square of `noise` over lit pixels."""
+        return _mean(self.noise.square(), self.lit).sqrt()[:, 0, 0]
+
     def contrast_of(self, values: Tensor) -> Tensor:
         """(n, 1, 1) factor that gives an estimate (n, sy, sx), of whatever contrast, that which it
         has in `values`.

@@ -235,13 +235,10 @@ class DdpmRestorer(_Sampling):
     bytes_per_pixel = 4 * 600
 
 
-class DdimRestorer(_Sampling):
+class DdimRestorer(DdpmRestorer):
     """`ddim`: the network of `ddpm` in few steps without noise."""
 
-    name, version = "ddim", diffusion.VERSION
-    sampler = "ddim"
-    networks: ClassVar[Any] = diffusion
-    bytes_per_pixel = 4 * 600
+    name, sampler = "ddim", "ddim"
 
 
 class LatentRestorer(_Sampling):
@@ -292,8 +289,7 @@ class KikuchiRestorer(_Regression):
         noise = np.empty(len(patterns), np.float32)
 
         def work(flattened: Flattened, some: slice) -> Part:
-            pixels = flattened.lit.sum((1, 2)).clamp_min(1)
-            noise[some] = (flattened.noise.square().sum((1, 2)) / pixels).sqrt().cpu().numpy()
+            noise[some] = flattened.mean_noise.cpu().numpy()
             return Part(flattened.values)
 
         values = self._in_batches(patterns, mask, work).patterns

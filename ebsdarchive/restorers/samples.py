@@ -146,10 +146,8 @@ def means_around(
 
     with torch.no_grad():
         flat = flatten(torch.tensor(counts), torch.tensor(mask))
-        weight = flat.lit.sum((1, 2)).clamp_min(1)
-        noise = (flat.noise.square().sum((1, 2)) / weight).sqrt()
         found = neighbour_means(
-            flat.values.numpy(), noise.numpy(), grid, first, start, stop, mask, radius
+            flat.values.numpy(), flat.mean_noise.numpy(), grid, first, start, stop, mask, radius
         )
         own = slice(start - first, stop - first)
         background, scale = flat.background[own].numpy(), flat.scale[own].numpy()

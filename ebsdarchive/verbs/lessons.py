@@ -50,7 +50,7 @@ class Lesson:
     batch
         Samples of a batch, of 60 x 60 px.
     augment
-        Whether measured samples are changed as `restore.samples.augmented` does.
+        Whether measured samples are changed as `restorers.samples.augmented` does.
     """
 
     pairs: tuple[str, str] | None = None

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 INTERPOLATIONS = ("sharp", "linear", "field")
+JOINT = "joint-inr"  # encoding of the neural layer that has no coefficients
 LINEAR_BLOCK = 65536  # positions, whose weights are found at once
 
 
@@ -59,11 +60,9 @@ def interpolation_of(archive: Archive, layer: str, asked: str | None) -> str:
             f"interpolation: expected {', '.join(INTERPOLATIONS[:-1])} or {INTERPOLATIONS[-1]}, "
             f"found {asked!r}"
         )
-    if layer == "neural" and asked in (None, "sharp"):
-        from ebsdarchive.neural.field import Field
-
-        if isinstance(_field_of(archive), Field):
-            return "sharp"
+    sharp = layer == "neural" and archive.attributes(layer)["encoding-type"] != JOINT
+    if sharp and asked in (None, "sharp"):
+        return "sharp"
     if asked == "sharp":
         raise ArgumentError(
             f"interpolation: expected a neural layer with coefficients for sharp boundaries, found "
@@ -86,19 +85,13 @@ def sampled(
     patterns
         What stands for the layer's own patterns.
     """
-    patterns = archive.patterns(layer) if patterns is None else patterns
+    own: Any = archive.patterns(layer) if patterns is None else patterns
     mix: Mix = _LinearMix(archive.grid)
     if interpolation == "sharp":
         from ebsdarchive.neural.between import SharpMix
 
-        mix = SharpMix(_field_of(archive))
-    return Interpolated(archive.grid, patterns, xy, mix)
-
-
-def _field_of(archive: Archive) -> Any:
-    from ebsdarchive.neural.storage import read_field
-
-    return read_field(archive.path)
+        mix = SharpMix(own.field)  # decoded once, for the patterns and their mixes
+    return Interpolated(archive.grid, own, xy, mix)
 
 
 def field_at(archive: Archive, layer: str, xy: npt.NDArray[np.float64]) -> Patterns:
@@ -114,7 +107,9 @@ def field_at(archive: Archive, layer: str, xy: npt.NDArray[np.float64]) -> Patte
             f"interpolation: expected the neural layer for values of the field, found {layer}; "
             f"use linear"
         )
-    return _FieldAt(_field_of(archive), xy, archive.pattern_shape)
+    from ebsdarchive.neural.storage import read_field
+
+    return _FieldAt(read_field(archive.path), xy, archive.pattern_shape)
 
 
 def scan_at(archive: Archive, layer: str, xy: npt.NDArray[np.float64]) -> Scan:
