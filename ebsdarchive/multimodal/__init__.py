@@ -1,0 +1,1 @@
+"""EBSD maps and polarised-light images of one field of view, as channels of one image."""
