@@ -9,14 +9,17 @@ kikuchipy's.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from ebsdarchive.errors import FormatError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Orientations, Phase, SampleFrame
 
-__all__ = ["from_crystal_map", "in_sample_frame", "to_crystal_map"]
+__all__ = ["from_crystal_map", "in_sample_frame", "symmetry_quaternions", "to_crystal_map"]
 
 
 def in_sample_frame(orientations: Orientations, wanted: SampleFrame) -> Orientations:
@@ -97,3 +100,23 @@ def to_crystal_map(orientations: Orientations, phases: tuple[Phase, ...], grid: 
         prop=dict(orientations.properties),
         scan_unit="um" if grid.step_x_um is not None else "px",
     )
+
+
+@lru_cache
+def symmetry_quaternions(point_group: str) -> npt.NDArray[np.float64]:
+    """(k, 4) proper rotations of a point group's Laue class (Hermann–Mauguin), from orix.
+
+    Raises
+    ------
+    FormatError
+        If orix does not know the group.
+    """
+    from orix.quaternion import symmetry
+
+    for group in symmetry._groups:
+        if group.name == point_group:
+            rotations = np.array(group.laue_proper_subgroup.data, np.float64)
+            rotations.flags.writeable = False
+            return rotations
+    names = ", ".join(group.name for group in symmetry._groups)
+    raise FormatError(f"point group: expected one of {names}, found {point_group!r}")

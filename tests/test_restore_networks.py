@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ebsdarchive.crystal_map import symmetry_quaternions
 from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.restorers.checkpoint import read_checkpoint
@@ -560,7 +561,7 @@ def test_disorientation_is_that_of_orix_and_zero_for_equivalents(point_group):
     group = next(g for g in symmetry._groups if g.name == point_group)
     rng = np.random.default_rng(0)
     a, b = (Rotation(rng.normal(size=(40, 4))).unit for _ in range(2))
-    symmetries = torch.from_numpy(orientation_network.symmetry_quaternions(point_group))
+    symmetries = torch.from_numpy(symmetry_quaternions(point_group).astype(np.float32))
     as_tensor = [torch.from_numpy(np.asarray(r.data, np.float32)) for r in (a, b)]
     expected = Orientation(a.data, group.laue).angle_with(Orientation(b.data, group.laue))
     found = orientation_network.disorientation(*as_tensor, symmetries)

@@ -12,11 +12,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ebsdarchive.crystal_map import symmetry_quaternions
 from ebsdarchive.errors import FormatError
 from ebsdarchive.restorers import networks
 from ebsdarchive.restorers.checkpoint import Checkpoint
@@ -32,7 +32,6 @@ __all__ = [
     "load",
     "loss",
     "predict",
-    "symmetry_quaternions",
 ]
 
 METHOD, VERSION = "orientation", "1"
@@ -75,23 +74,6 @@ class OrientationConfig:
             raise FormatError(
                 f"orientation network: expected 1 to 6 widths from 8 to 2048, found {self.widths}"
             )
-
-
-def symmetry_quaternions(point_group: str) -> npt.NDArray[np.float32]:
-    """(k, 4) proper rotations of a point group's Laue class, from orix.
-
-    Raises
-    ------
-    FormatError
-        If orix does not know the group.
-    """
-    from orix.quaternion import symmetry
-
-    for group in symmetry._groups:
-        if group.name == point_group:
-            return np.asarray(group.laue_proper_subgroup.data, np.float32)
-    names = ", ".join(group.name for group in symmetry._groups)
-    raise FormatError(f"point group: expected one of {names}, found {point_group!r}")
 
 
 def disorientation(a: Tensor, b: Tensor, symmetries: Tensor) -> Tensor:
@@ -148,8 +130,8 @@ class OrientationNetwork(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(left * left * widths[-1], 256), nn.ReLU(), nn.Linear(256, 4)
         )
-        rotations = torch.from_numpy(symmetry_quaternions(config.point_group))
-        self.register_buffer("symmetries", rotations, persistent=False)
+        rotations = symmetry_quaternions(config.point_group).astype(np.float32)
+        self.register_buffer("symmetries", torch.from_numpy(rotations), persistent=False)
 
     def forward(self, values: Tensor) -> Tensor:
         """(n, sy, sx) flattened patterns to (n, 4)."""
