@@ -54,9 +54,7 @@ def drawn(
     """
     c, ny, nx = observation.values.shape
     if c != network.config.channels:
-        raise ArgumentError(
-            f"observation: expected {network.config.channels} channels, found {c}"
-        )
+        raise ArgumentError(f"observation: expected {network.config.channels} channels, found {c}")
     if len(numbers) < 1:
         raise ArgumentError("samples: expected at least 1, found none")
     whole = _enlarged(observation, network.config.window)
