@@ -14,6 +14,8 @@ from orix.vector import Vector3d
 from ebsdarchive.crystal_map import symmetry_quaternions
 from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.multimodal.cubochoric import HALF_EDGE, from_cubochoric, to_cubochoric
+from ebsdarchive.multimodal.growth import Grown
+from ebsdarchive.multimodal.growth import _sweep as sweep
 from ebsdarchive.multimodal.light_channels import LightChannels
 from ebsdarchive.multimodal.microstructures import Laguerre, random_section
 from ebsdarchive.multimodal.orientation_channels import (
@@ -284,6 +286,71 @@ def test_a_section_turns_the_orientations_into_its_own_frame():
     assert steps.sum() == pytest.approx(expected, rel=0.1)
     for grain in range(section.grains.max() + 1):
         assert np.ptp(height[section.grains == grain]) <= 8 + 1e-9
+
+
+@pytest.fixture(scope="module")
+def grown():
+    return Grown(40, 9, Texture(), np.random.default_rng(9))
+
+
+def test_growth_ends_at_the_mean_grain_asked_for(grown):
+    volumes = np.bincount(grown.labels.ravel())
+    assert volumes.min() > 0
+    assert len(volumes) == len(grown.quaternions)
+    assert volumes.mean() == pytest.approx(np.pi / 6 * 9**3, rel=0.25)
+
+
+def test_growth_shortens_boundaries_and_keeps_only_labels_that_were_there():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 5, (12, 12, 12)).astype(np.int32)
+
+    def unlike(labels):
+        steps = [s for s in np.ndindex(3, 3, 3) if s != (1, 1, 1)]
+        return sum((labels != np.roll(labels, np.array(s) - 1, (0, 1, 2))).sum() for s in steps)
+
+    for _ in range(6):
+        before = labels.copy()
+        sweep(labels, rng.random(labels.shape, dtype=np.float32))
+        assert unlike(labels) < unlike(before)
+        assert set(np.unique(labels)) <= set(np.unique(before))
+
+
+def test_a_ball_in_another_grain_shrinks_and_a_plane_stays():
+    rng = np.random.default_rng(2)
+    z, y, x = np.indices((16, 16, 16)) - 8
+    ball = (z * z + y * y + x * x < 25).astype(np.int32)
+    slab = (z < 0).astype(np.int32)
+    sizes = [ball.sum()]
+    for _ in range(15):
+        sweep(ball, rng.random(ball.shape, dtype=np.float32))
+        sweep(slab, rng.random(slab.shape, dtype=np.float32))
+        sizes.append(ball.sum())
+    assert sizes[-1] < 0.6 * sizes[0]
+    assert np.array_equal(slab, z < 0)
+
+
+def test_a_point_belongs_to_the_voxel_whose_centre_it_is(grown):
+    n = len(grown.labels)
+    z, y, x = np.random.default_rng(3).integers(0, n, (3, 400))
+    voxel = grown.edge / n
+    points = np.column_stack([x, y, z]) * voxel + voxel / 2
+    assert np.array_equal(grown.grain_at(points), grown.labels[z, y, x])
+    assert np.array_equal(grown.grain_at(points + grown.edge), grown.labels[z, y, x])
+
+
+def test_the_families_differ_in_their_grains(light):
+    two = [
+        SyntheticMaps(family, (20, 27), seed=2, light=light, grain_size=(9, 9))[0]
+        for family in ("laguerre", "growth")
+    ]
+    assert not np.array_equal(two[0].grains, two[1].grains)
+    again = SyntheticMaps("growth", (20, 27), seed=2, light=light, grain_size=(9, 9))[0]
+    assert np.array_equal(again.channels, two[1].channels)
+
+
+def test_boxes_that_would_take_hours_are_refused():
+    with pytest.raises(ArgumentError, match=r"edge: expected at most 355\.556 for"):
+        Grown(400, 10, Texture(), np.random.default_rng(0))
 
 
 # ---------------------------------------------------------------- maps

@@ -22,9 +22,9 @@ from ebsdarchive.simulation.rotations import from_vectors, product
 
 __all__ = ["Family", "SyntheticMap", "SyntheticMaps", "boundaries_of"]
 
-Family = Literal["laguerre"]
+Family = Literal["laguerre", "growth"]
 
-BOXES = 2.0  # edge of a volume, in windows
+BOXES: dict[Family, float] = {"laguerre": 2.0, "growth": 1.5}  # edge of a volume, in windows
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,11 @@ class SyntheticMaps:
         low, high = self.grain_size
         size = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         texture = Texture.rolled(float(rng.uniform(0.1, 1.0)), rng)
-        edge = max(BOXES * max(self.shape), 6 * size)
+        edge = max(BOXES[self.family] * max(self.shape), 6 * size)
+        if self.family == "growth":
+            from ebsdarchive.multimodal.growth import Grown  # numba, for this family only
+
+            return Grown(edge, size, texture, rng)
         return Laguerre(
             edge,
             size,
