@@ -1,4 +1,4 @@
-"""Boundaries in maps of light or orientation: Sobel, mean over samples, threshold at the knee."""
+"""Boundaries by the strength of edges: Sobel, mean over samples, threshold at the knee, grains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ebsdarchive.errors import ArgumentError
 
-__all__ = ["Edges", "edge_strength", "edges_of", "knee"]
+__all__ = ["Edges", "edge_strength", "edges_of", "grains_of", "knee"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,7 +25,7 @@ class Edges:
     Parameters
     ----------
     strength
-        Mean over the samples of the length of the Sobel gradient, over all channels.
+        Mean over the samples.
     threshold
         Strength at the knee.
     lines
@@ -40,8 +40,8 @@ class Edges:
     probability: Floats
 
 
-def edges_of(samples: npt.ArrayLike) -> Edges:
-    """Boundaries in (k, c, y, x) samples of a map.
+def edges_of(strengths: npt.ArrayLike) -> Edges:
+    """Boundaries by the strengths of edges in (k, y, x) samples of a map.
 
     Raises
     ------
@@ -50,12 +50,11 @@ def edges_of(samples: npt.ArrayLike) -> Edges:
     """
     from skimage.morphology import skeletonize
 
-    maps = np.asarray(samples, np.float64)
-    if min(maps.shape[2:]) < 3:
+    each = np.asarray(strengths, np.float64)
+    if min(each.shape[1:]) < 3:
         raise ArgumentError(
-            f"boundaries: expected a map of at least 3 x 3 points, found {maps.shape[2:]}"
+            f"boundaries: expected a map of at least 3 x 3 points, found {each.shape[1:]}"
         )
-    each = np.stack([edge_strength(channels) for channels in maps])
     mean = each.mean(axis=0)
     threshold = knee(mean)
     lines = skeletonize(_without_specks(mean > threshold))
@@ -89,6 +88,28 @@ def knee(strength: npt.ArrayLike) -> float:
         return float(falling[0])
     found = KneeLocator(at, smooth[at], curve="convex", direction="decreasing").knee
     return float(falling[0] if found is None else smooth[int(found)])
+
+
+def grains_of(edges: Edges, smallest: int = SHORTEST) -> npt.NDArray[np.int32]:
+    """(y, x) labels from 1 on, largest grain first: watershed of the strength.
+
+    It begins where the strength is below the threshold, in pieces of `smallest` pixels or more.
+    """
+    from scipy.ndimage import label
+    from skimage.segmentation import watershed
+
+    pieces, _ = label(edges.strength <= edges.threshold)
+    enough = np.bincount(pieces.ravel()) >= smallest
+    enough[0] = False
+    seeds = np.where(enough[pieces], pieces, 0)
+    if not seeds.any():
+        return np.ones(edges.strength.shape, np.int32)
+    found = np.asarray(watershed(edges.strength, seeds))
+    area = np.bincount(found.ravel())
+    order = np.argsort(-area, kind="stable")
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(1, len(order) + 1)
+    return rank[found]
 
 
 def _without_specks(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
