@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ebsdarchive.analysis.agreement import grains_by_disorientation
 from ebsdarchive.archive.auxiliary import LightStack
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.orientation_maps import read_orientation_map
@@ -23,7 +24,6 @@ from ebsdarchive.multimodal.map_network import MapConfig
 from ebsdarchive.multimodal.observation import Observation
 from ebsdarchive.multimodal.orientation_channels import to_channels
 from ebsdarchive.multimodal.registered_light import light_channels_of
-from ebsdarchive.multimodal.summaries import joined_grains
 from ebsdarchive.scan import Phase
 
 __all__ = ["ObservedMap", "observed_map", "white_noise"]
@@ -164,9 +164,10 @@ def _orientations(
             f"{archive.file.filename}: expected points that are indexed as {phase.name}, found none"
         )
     q = to_image_frame(found.orientations.quaternions, found.orientations.sample_frame)
-    q = np.where(known[..., None], grid.to_map(q), [1.0, 0, 0, 0])
-    grains = joined_grains(q, known, point_group)
-    channels = to_channels(q, point_group, grains=grains)
+    q = np.where(known[..., None], grid.to_map(q), np.nan)
+    grains = grains_by_disorientation(q.reshape(-1, 4), known.shape, point_group)
+    whole = np.where(known[..., None], q, [1.0, 0, 0, 0])
+    channels = to_channels(whole, point_group, grains=grains)
     return np.where(known, np.clip(channels, -1, 1), 0).astype(np.float32), known, phase
 
 

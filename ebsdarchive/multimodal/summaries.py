@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,6 @@ from ebsdarchive.simulation.rotations import product
 
 __all__ = [
     "OrientationSummary",
-    "joined_grains",
     "light_summary",
     "orientation_summary",
     "turned_to_neighbours",
@@ -21,7 +19,6 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
-SAME_GRAIN_DEG = 5.0
 ROUNDS = 3  # of averaging and taking the equivalents nearest to the mean
 
 
@@ -66,41 +63,16 @@ def light_summary(light: npt.ArrayLike) -> tuple[Floats, Floats]:
     return x.mean(axis=0), spread
 
 
-def joined_grains(
-    quaternions: Floats, known: npt.NDArray[np.bool_], point_group: str
-) -> npt.NDArray[np.int64]:
-    """(y, x) labels from 0 on: neighbours of (y, x, 4) whose disorientation is below 5 degrees are
-    of one grain; what is not known is one of its own."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    links = []
-    for first, second, angle in _between_neighbours(quaternions, point_group):
-        like = (angle < SAME_GRAIN_DEG) & known.ravel()[first] & known.ravel()[second]
-        links.append(np.stack([first[like], second[like]]))
-    ends = np.concatenate(links, axis=1)
-    graph = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(known.size, known.size))
-    return np.asarray(connected_components(graph, directed=False)[1]).reshape(known.shape)
-
-
 def turned_to_neighbours(quaternions: Floats, point_group: str) -> Floats:
     """(y, x) largest disorientation, in degrees, to the next pixels, of (y, x, 4)."""
-    strength = np.zeros(quaternions.shape[:2])
-    for first, second, angle in _between_neighbours(quaternions, point_group):
-        for ends in (first, second):
-            strength.ravel()[ends] = np.maximum(strength.ravel()[ends], angle)
-    return strength
-
-
-def _between_neighbours(
-    quaternions: Floats, point_group: str
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]]:
-    """Flat numbers of pixels above and below, then side by side, and their disorientations."""
     shape = quaternions.shape[:2]
     number, q = np.arange(shape[0] * shape[1]).reshape(shape), quaternions.reshape(-1, 4)
+    strength = np.zeros(number.size)
     for first, second in ((number[:-1], number[1:]), (number[:, :-1], number[:, 1:])):
-        i, j = first.ravel(), second.ravel()
-        yield i, j, _angles_deg(q[i], q[j], point_group)
+        angle = _angles_deg(q[first.ravel()], q[second.ravel()], point_group)
+        for ends in (first.ravel(), second.ravel()):
+            strength[ends] = np.maximum(strength[ends], angle)
+    return strength.reshape(shape)
 
 
 def _most_central(q: Floats, point_group: str) -> Floats:
