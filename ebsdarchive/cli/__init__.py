@@ -35,6 +35,7 @@ COMMANDS = (
     "compare",
     "plot",
     "annotate",
+    "attach",
     "publish",
     "extract",
     "merge",
