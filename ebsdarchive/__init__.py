@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _VERBS = {
     "add_model": "ebsdarchive.verbs.modelling",
     "annotate": "ebsdarchive.verbs.annotating",
+    "attach": "ebsdarchive.verbs.attaching",
     "boundaries": "ebsdarchive.verbs.segmenting",
     "compare": "ebsdarchive.verbs.comparing",
     "compress": "ebsdarchive.verbs.compressing",

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import ebsdarchive
+from ebsdarchive.archive.auxiliary import LightStack, write_light_stack
 from ebsdarchive.archive.file import open_archive
 from ebsdarchive.archive.layers import write_map, write_model, write_restored
 from ebsdarchive.archive.making import adding_layers
@@ -206,7 +207,8 @@ def full_archive(fitted_archive: Path, tmp_path_factory: pytest.TempPathFactory)
     shutil.copyfile(fitted_archive, path)
     scan = open_archive(fitted_archive).scan("raw")
     smoothed = scan.patterns.read(0, scan.grid.size).astype(np.float32) / 3
-    with adding_layers(path, ["restored/mean", "models/tiny", "maps/quality"]) as file:
+    added = ["restored/mean", "models/tiny", "maps/quality", "auxiliary/light"]
+    with adding_layers(path, added) as file:
         archive = file["archive"]
         raw_sha256 = archive["raw"].attrs["patterns_sha256"]
         write_model(
@@ -239,6 +241,23 @@ def full_archive(fitted_archive: Path, tmp_path_factory: pytest.TempPathFactory)
             long_name="Quality",
             units="1",
             derived_from=raw_sha256,
+        )
+        images = np.arange(3 * 9 * 14, dtype=np.uint16).reshape(3, 9, 14)
+        write_light_stack(
+            archive,
+            "light",
+            LightStack(
+                images=images,
+                stage_angles_deg=np.array([0.0, 30.0, 60.0]),
+                to_scan=np.array([[0.5, 0, -0.25], [0, 0.5, -0.25]]),
+                displacement=np.full((scan.grid.n_rows, scan.grid.n_columns, 2), 0.125),
+                registration="mutual-information",
+                registered_to="maps/quality",
+                registration_parameters={"nodes": 0},
+                analyser_deg=87.0,
+                file_name=NAME,
+                file_sha256="0" * 64,
+            ),
         )
     path.chmod(0o444)
     return path

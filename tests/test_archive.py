@@ -225,7 +225,7 @@ def test_an_archive_says_what_it_is(full_archive: Path) -> None:
     assert repr(archive) == (
         f"<Archive {full_archive}: format {CURRENT_VERSION}, 35 patterns of 11 x 13 px (uint16), "
         f"layers raw, neural, restored/mean, models/tiny, maps/mean_intensity, maps/neural_error, "
-        f"maps/quality>"
+        f"maps/quality, auxiliary/light>"
     )
     assert archive.pattern_layers == ["raw", "neural", "restored/mean"]
     with pytest.raises(MissingLayerError, match="expected a layer 'tiny', found raw, neural"):

@@ -12,6 +12,7 @@ from typing import Any
 
 import h5py
 
+from ebsdarchive.archive.auxiliary import auxiliary_faults
 from ebsdarchive.archive.conformity import attribute, check_node
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.file import archive_group, readable
@@ -28,7 +29,7 @@ from ebsdarchive.errors import ArchiveError
 __all__ = ["Report", "check_archive", "check_schema", "check_structure", "survivors"]
 
 Progress = Callable[[float, float], None]
-_LAYERS = ("raw", "neural", "restored", "models", "maps")
+_LAYERS = ("raw", "neural", "restored", "models", "maps", "auxiliary")
 
 
 @dataclass
@@ -134,6 +135,10 @@ def _check(archive: h5py.Group, name: str, expected: str | None) -> list[str]:
         return [f"{where}: expected only what /archive/@contents lists, found this as well"]
     if name.startswith("maps/") and holds_outlines(archive, name):
         faults = outline_faults(archive[name])
+        if faults:
+            return faults
+    if name.startswith("auxiliary/"):
+        faults = auxiliary_faults(archive, name)
         if faults:
             return faults
     differing: list[str] = []

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 _DESCRIBING = ("scan", "source", "metadata")
-_CONTAINERS = ("restored", "models", "maps")
+_CONTAINERS = ("restored", "models", "maps", "auxiliary")
 _PATTERN_HOLDERS = ("raw", "neural", "restored")
 
 # (encoding-type, encoding-version): "module:function", called with (path of file, node) -> Patterns
@@ -63,7 +63,7 @@ _PATTERN_READERS = {
 
 
 def layer_names(archive: h5py.Group) -> list[str]:
-    """Names of all layers: raw, neural, restored/…, models/…, maps/…."""
+    """Names of all layers: raw, neural, restored/…, models/…, maps/…, auxiliary/…."""
     names = [name for name in ("raw", "neural") if name in archive]
     for name in _CONTAINERS:
         names += [f"{name}/{member}" for member in archive.get(name, {})]

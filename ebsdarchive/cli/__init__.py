@@ -36,6 +36,7 @@ COMMANDS = (
     "compare",
     "plot",
     "annotate",
+    "attach",
     "publish",
     "extract",
     "merge",

@@ -18,6 +18,7 @@ from ebsdarchive.cli.options import (
     region,
 )
 from ebsdarchive.errors import ArgumentError
+from ebsdarchive.exchange.light_stack import WrittenImages
 from ebsdarchive.exchange.outlines import WrittenOutlines
 from ebsdarchive.exchange.values import WrittenValues
 from ebsdarchive.verbs.exporting import EXPORTED
@@ -46,7 +47,7 @@ from ebsdarchive.verbs.exporting_many import FILE_ENDINGS, FOLDER_FORMATS
     "--layer",
     metavar="NAME",
     shell_complete=layer_names,
-    help="raw, neural, the name of a restored layer, or maps/boundaries.",
+    help="raw, neural, the name of a restored layer, maps/boundaries, or auxiliary/NAME.",
 )
 @click.option(
     "--orientations",
@@ -138,6 +139,16 @@ def report(written: Any) -> dict[str, Any]:
             "path": written.path,
             "boundaries": written.boundaries,
             "vertices": written.vertices,
+            "bytes": written.nbytes,
+            "lines": [f"{line}, {readable_bytes(written.nbytes)}"],
+        }
+    if isinstance(written, WrittenImages):
+        rows, columns = written.shape
+        line = f"{written.path}: {written.images} images of {rows} x {columns} px"
+        return {
+            "path": written.path,
+            "images": written.images,
+            "shape": [rows, columns],
             "bytes": written.nbytes,
             "lines": [f"{line}, {readable_bytes(written.nbytes)}"],
         }

@@ -131,6 +131,10 @@ def _lines(described: dict[str, Any]) -> list[str]:
             text += f"; {guarantee(layer['max_error_counts'])}"
         if "polylines" in layer:
             text += f", {layer['polylines']} polylines of {layer['vertices']} vertices"
+        if "stage_angles_deg" in layer:
+            number, rows, columns = layer["images"]
+            text += f", {number} images of {rows} x {columns} px"
+            text += f", {layer['registration'].replace('-', ' ')}"
         lines.append(text)
     for activity in described["activities"]:
         lines.append(f"  {activity['started'][:19]}  {activity['command']}")

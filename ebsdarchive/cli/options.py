@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "region",
     "setting_options",
     "source_options",
+    "stage_angles",
     "vertices",
 ]
 
@@ -100,7 +102,21 @@ def _positive_or_auto(text: str) -> int | str:
     return int(text)
 
 
+def _stage_angles(text: str) -> tuple[float, ...]:
+    try:
+        if ":" not in text:
+            return tuple(float(part) for part in text.split(","))
+        first, end, step = (float(part) for part in text.split(":"))
+        count = math.ceil((end - first) / step - 1e-9)
+    except (ArithmeticError, ValueError) as error:
+        raise ValueError("first:end:step or a list of angles in degrees") from error
+    if not 1 <= count <= 10_000:
+        raise ValueError("first:end:step with a step that leads from first to end")
+    return tuple(first + step * number for number in range(count))
+
+
 pair = _Parsed("x,y", _two_numbers)
+stage_angles = _Parsed("first:end:step", _stage_angles)
 triple = _Parsed("x,y,z", _three_numbers)
 vertices = _Parsed("x0,y0:x1,y1", _positions)
 region = _Parsed("x0,y0:x1,y1", _region)

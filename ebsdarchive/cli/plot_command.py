@@ -20,7 +20,9 @@ from ebsdarchive.figures.kinds import KINDS
 )
 @click.option("-o", "--output", type=PathType, required=True, help="File: .png, .pdf or .svg.")
 @LayerOption
-@click.option("--map", "map_name", metavar="NAME", help="Orientation map, for ipf.")
+@click.option(
+    "--map", "map_name", metavar="NAME", help="Orientation map, for ipf, or images, for light."
+)
 @click.option(
     "--direction",
     type=click.Choice(["x", "y", "z"]),

@@ -26,7 +26,7 @@ class PlotOptions:
     layer
         Layer of patterns to draw from; each kind has its own default.
     map_name
-        Orientation map, where there are several.
+        Orientation map or layer of light, where there are several.
     direction
         "x", "y" or "z" of the sample, for IPF colours.
     points
@@ -65,6 +65,7 @@ KINDS = {
     "s": Kind("ebsdarchive.figures.gradient:draw_gradient", "diffraction gradient S"),
     "boundaries": Kind("ebsdarchive.figures.gradient:draw_boundaries", "grains and boundaries"),
     "preview": Kind("ebsdarchive.figures.preview:draw_preview", "mean intensity and a pattern"),
+    "light": Kind("ebsdarchive.figures.light:draw_light", "polarised light at the scan's points"),
     "ipf": Kind("ebsdarchive.figures.orientations:draw_ipf", "orientations, with a colour key"),
 }
 

@@ -14,7 +14,7 @@ from ebsdarchive.archive.file import is_archive, open_archive
 from ebsdarchive.archive.layers import layer_node
 from ebsdarchive.archive.layout import is_cloud
 from ebsdarchive.archive.metadata import read_metadata
-from ebsdarchive.archive.nodes import attributes_of, stored_bytes
+from ebsdarchive.archive.nodes import attributes_of, read_array, stored_bytes
 from ebsdarchive.errors import EbsdArchiveError, FormatError, GeometryError
 from ebsdarchive.exchange import open_scan, scan_names
 from ebsdarchive.scan import Scan
@@ -163,6 +163,10 @@ def _describe_archive(path: str | os.PathLike[str]) -> dict[str, Any]:
                 entry["max_error_counts"] = attributes_of(node["residual"])["max_error_counts"]
             if values["encoding-type"] == "polylines":
                 entry["polylines"], entry["vertices"] = len(node["labels"]), len(node["vertices"])
+            if values["encoding-type"] == "auxiliary-images":
+                entry["images"] = list(node["images"].shape)
+                entry["stage_angles_deg"] = read_array(node["stage_angles_deg"]).tolist()
+                entry.pop("registration_parameters", None)
             entry.pop("config", None)
             described["layers"][name] = entry
     described["scan"] = {k: v for k, v in described["scan"].items() if v is not None}

@@ -1,4 +1,4 @@
-"""``export``: the patterns of a layer, or stored boundaries, as a file for other software."""
+"""``export``: patterns of a layer, boundaries or light images, as a file for other software."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.analysis.neighbours import FilledPatterns
+from ebsdarchive.archive.auxiliary import read_light_stack
 from ebsdarchive.archive.description import read_source_ends
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.nodes import attributes_of
 from ebsdarchive.archive.orientation_maps import orientation_map_names, read_orientation_map
 from ebsdarchive.archive.outlines import Outlines, holds_outlines, read_outlines
 from ebsdarchive.errors import ArgumentError
+from ebsdarchive.exchange.light_stack import WrittenImages, write_light_file
 from ebsdarchive.exchange.outlines import FORMATS as OUTLINE_FORMATS
 from ebsdarchive.exchange.outlines import WrittenOutlines, write_outline_file
 from ebsdarchive.exchange.writers import Written, write_patterns
@@ -46,10 +48,11 @@ def export(
     dtype: str | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> Written | WrittenOutlines:
+) -> Written | WrittenOutlines | WrittenImages:
     """Write the patterns of a layer to a file or folder for other software.
 
-    Boundaries that `boundaries` stored are written to a csv or geojson file.
+    Boundaries that `boundaries` stored are written to a csv or geojson file, images that `attach`
+    keeps to a tif file, value for value.
 
     Parameters
     ----------
@@ -58,7 +61,7 @@ def export(
         and its version, for up1 and up2: 3 (default) or 1.
     layer
         Name of a layer of patterns, by default raw, or neural where raw is not kept; or of
-        polylines, such as maps/boundaries.
+        polylines, such as maps/boundaries; or of images, such as auxiliary/polarised-light.
     orientations
         Name of an orientation map to write along; by default the only one, or those that came with
         the scan. "none" for none.
@@ -74,7 +77,8 @@ def export(
     Returns
     -------
     Written
-        With the quantisation: what was scaled, rounded or limited. `WrittenOutlines` for polylines.
+        With the quantisation: what was scaled, rounded or limited. `WrittenOutlines` for polylines,
+        `WrittenImages` for images.
 
     Raises
     ------
@@ -85,13 +89,18 @@ def export(
     require_other_file(output, path)
     name = layer or archive.pattern_layers[0]
     outlines = _outlines(archive, name)
-    if outlines is not None:
+    is_light = name.startswith("auxiliary/")
+    if outlines is not None or is_light:
         if region is not None or dtype is not None or fill or format is not None:
             raise ArgumentError(
                 f"{name}: expected no region, fill, dtype or format, which are for patterns, found "
-                f"one; polylines are exported whole"
+                f"one; {'images' if is_light else 'polylines'} are exported whole"
             )
-        return write_outline_file(output, outlines, archive.grid, force=force)
+        if outlines is not None:
+            return write_outline_file(output, outlines, archive.grid, force=force)
+        with archive.group() as group:
+            images = read_light_stack(group, name).images
+        return write_light_file(output, images, force=force)
     if Path(output).suffix.lower() in OUTLINE_FORMATS:
         raise ArgumentError(
             f"{os.fspath(output)}: expected a layer of polylines for this kind of file, found "

@@ -44,7 +44,7 @@ def plot(
     layer
         Layer of patterns: for mean, iq and patterns.
     map_name
-        Orientation map, where there are several: for ipf.
+        Orientation map, where there are several: for ipf; auxiliary layer: for light.
     direction
         Of the sample, "x", "y" or "z": for ipf.
     points
