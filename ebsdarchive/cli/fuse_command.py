@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes
+from ebsdarchive.cli.train_command import TrainingLines
 
 
 @click.group("fuse")
@@ -214,8 +215,8 @@ def train(output: str, as_json: bool, force: bool, **values: Any) -> None:
     if values["steps"] is None and values["time_s"] is None:
         values["time_s"] = 2400.0
     bar = progress_bar()
-    options = FuseTrainOptions(**values)
-    made = fuse_train(output, options, force=force, progress=bar, **others)
+    shown = TrainingLines(bar)
+    made = fuse_train(output, FuseTrainOptions(**values), force=force, progress=shown, **others)
     bar.end()
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(made)))

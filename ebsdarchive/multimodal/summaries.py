@@ -13,6 +13,7 @@ from ebsdarchive.simulation.rotations import product
 __all__ = [
     "OrientationSummary",
     "light_summary",
+    "nearest_equivalents",
     "orientation_summary",
     "turned_to_neighbours",
 ]
@@ -49,7 +50,7 @@ def orientation_summary(quaternions: npt.ArrayLike, point_group: str) -> Orienta
     q = q.reshape(len(q), -1, 4)
     mean = _most_central(q, point_group)
     for _ in range(ROUNDS if len(q) > 1 else 0):
-        total = sum(_nearest(sample, mean, point_group)[0] for sample in q)
+        total = sum(nearest_equivalents(sample, mean, point_group)[0] for sample in q)
         mean = total / np.linalg.norm(total, axis=-1, keepdims=True)
     inner = np.mean([_angles_deg(sample, mean, point_group) for sample in q], axis=0)
     spread = np.zeros(len(mean)) if len(q) == 1 else inner
@@ -61,6 +62,20 @@ def light_summary(light: npt.ArrayLike) -> tuple[Floats, Floats]:
     x = np.asarray(light, np.float64)
     spread = np.zeros_like(x[0]) if len(x) == 1 else x.std(axis=0, ddof=1)
     return x.mean(axis=0), spread
+
+
+def nearest_equivalents(q: Floats, reference: Floats, point_group: str) -> tuple[Floats, Floats]:
+    """(n, 4) the equivalent of each q next to its reference (n, 4), with its sign, and (n,) cosines
+    of half the angle between them."""
+    symmetry = symmetry_quaternions(point_group)
+    best, cosine = q, np.full(len(q), -1.0)
+    for s in symmetry:
+        turned = product(np.broadcast_to(s, q.shape), q)
+        inner = (turned * reference).sum(axis=-1)
+        better = np.abs(inner) > cosine
+        best = np.where(better[:, None], np.copysign(1.0, inner)[:, None] * turned, best)
+        cosine = np.where(better, np.abs(inner), cosine)
+    return best, cosine
 
 
 def turned_to_neighbours(quaternions: Floats, point_group: str) -> Floats:
@@ -90,19 +105,5 @@ def _most_central(q: Floats, point_group: str) -> Floats:
 
 def _angles_deg(q: Floats, reference: Floats, point_group: str) -> Floats:
     """(n,) disorientations."""
-    _, cosine = _nearest(q, reference, point_group)
+    _, cosine = nearest_equivalents(q, reference, point_group)
     return np.degrees(2 * np.arccos(np.minimum(cosine, 1.0)))
-
-
-def _nearest(q: Floats, reference: Floats, point_group: str) -> tuple[Floats, Floats]:
-    """(n, 4) of the equivalents of q that nearest to the reference (n, 4), with its sign; (n,)
-    cosines of half the angle between both."""
-    symmetry = symmetry_quaternions(point_group)
-    best, cosine = q, np.full(len(q), -1.0)
-    for s in symmetry:
-        turned = product(np.broadcast_to(s, q.shape), q)
-        inner = (turned * reference).sum(axis=-1)
-        better = np.abs(inner) > cosine
-        best = np.where(better[:, None], np.copysign(1.0, inner)[:, None] * turned, best)
-        cosine = np.where(better, np.abs(inner), cosine)
-    return best, cosine

@@ -129,6 +129,27 @@ class SelfAttention(nn.Module):
         return tokens.transpose(1, 2).reshape(n, c, ny, nx)
 
 
+class Head(nn.Module):
+    """Noise of folded pixels, from features and the folded image itself.
+
+    There may be as many numbers in a fold as features: without the image at hand, all of them would
+    be spent on carrying its noise through the network.
+    """
+
+    def __init__(self, features: int, folded: int, time_width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(features + folded, 4 * features, 1)
+        self.time = nn.Linear(time_width, 4 * features)
+        self.second = nn.Conv2d(4 * features, folded, 1)
+
+    def forward(self, h: Tensor, x: Tensor, time: Tensor) -> Tensor:
+        a = (
+            self.first(torch.cat([h, x], dim=1))
+            + self.time(functional.silu(time))[:, :, None, None]
+        )
+        return torch.as_tensor(self.second(functional.gelu(a)))
+
+
 class UNet(nn.Module):
     """ε(x_t, condition, t), or ε(x_t, t) of a network without condition."""
 
@@ -157,7 +178,9 @@ class UNet(nn.Module):
             SelfAttention(width) if i + 2 <= config.attention else nn.Identity()
             for i, width in enumerate(out[:-1])
         )
-        self.out = nn.Conv2d(out[-1], folded, 1)
+        self.out: nn.Module = nn.Conv2d(out[-1], folded, 1)
+        if config.patch > 1:
+            self.out = Head(out[-1], folded, time)
 
     @property
     def multiple(self) -> int:
@@ -170,7 +193,7 @@ class UNet(nn.Module):
         h = x_t if condition is None else torch.cat([x_t, condition], dim=1)
         if self.config.patch > 1:
             h = functional.pixel_unshuffle(h, self.config.patch)
-        h = self.inner(h)  # (n, 32, sy, sx)
+        x, h = h, self.inner(h)  # (n, 32, sy, sx)
         passed = []
         for down, attention in zip(self.downs, self.down_attention, strict=True):
             passed.append(h)
@@ -181,10 +204,9 @@ class UNet(nn.Module):
             h = up(torch.cat([passed.pop(), h], dim=1), time)
             if i < len(self.up_attention):
                 h = self.up_attention[i](h)
-        h = self.out(h)
         if self.config.patch > 1:
-            h = functional.pixel_shuffle(h, self.config.patch)
-        return torch.as_tensor(h)
+            return functional.pixel_shuffle(self.out(h, x, time), self.config.patch)
+        return torch.as_tensor(self.out(h))
 
 
 def _embedding(t: Tensor, width: int) -> Tensor:
