@@ -296,8 +296,8 @@ def test_dropping_raw_without_a_neural_layer_is_refused(make_scan, tmp_path: Pat
 
 def test_extract_and_merge_bring_layers_back_bit_for_bit(full_archive: Path, tmp_path) -> None:
     small, raw_only = tmp_path / "small.h5", tmp_path / "raw.h5"
-    names = ebsdarchive.extract(full_archive, ["neural", "models", "maps"], small)
-    maps = ["maps/neural_error", "maps/quality"]
+    names = ebsdarchive.extract(full_archive, ["neural", "models", "maps", "auxiliary"], small)
+    maps = ["maps/neural_error", "maps/quality", "auxiliary/light"]
     assert names == ["neural", "models/tiny", "maps/mean_intensity", *maps]
     assert ebsdarchive.open_archive(small).layers == names
     ebsdarchive.extract(full_archive, ["raw"], raw_only)

@@ -76,7 +76,7 @@ def test_images_come_back_as_they_were_from_the_archive_and_from_an_export(
     assert np.array_equal(kept.images, pages)
     assert kept.images.dtype == pages.dtype
     assert kept.stage_angles_deg.tolist() == [0, 30, 75]
-    assert summary.layer == "auxiliary/polarised-light"
+    assert summary.layer == "auxiliary/light"
     written = ebsdarchive.export(archive_path, tmp_path / "out.tif", layer=summary.layer)
     assert (written.images, written.shape) == (3, (9, 17))
     again = tifffile.imread(tmp_path / "out.tif")
@@ -111,7 +111,7 @@ def test_a_layer_of_that_name_is_replaced_only_by_force(
 ) -> None:
     settings = {"stage_angles_deg": ANGLES, "placement": SAME}
     ebsdarchive.attach(archive_path, light_file, **settings)
-    with pytest.raises(OutputError, match="expected no auxiliary/polarised-light, found one"):
+    with pytest.raises(OutputError, match="expected no auxiliary/light, found one"):
         ebsdarchive.attach(archive_path, light_file, **settings)
     ebsdarchive.attach(archive_path, light_file, **settings, analyser_deg=88, force=True)
     assert opened(archive_path).analyser_deg == 88
@@ -505,7 +505,7 @@ def test_the_registered_light_is_that_of_the_points_own_orientations(
 def test_info_and_plot_show_the_light(registered: Path, run_cli: Callable, tmp_path: Path) -> None:
     said = run_cli("info", registered).out
     assert "6 images of 72 x 86 px, mutual information" in said
-    entry = ebsdarchive.info(registered)["layers"]["auxiliary/polarised-light"]
+    entry = ebsdarchive.info(registered)["layers"]["auxiliary/light"]
     assert entry["stage_angles_deg"] == [0, 30, 60, 90, 120, 150]
     assert run_cli("plot", registered, "--what", "light", "-o", tmp_path / "light.png").code == 0
     assert (tmp_path / "light.png").stat().st_size > 10_000

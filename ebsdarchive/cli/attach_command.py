@@ -23,7 +23,7 @@ from ebsdarchive.cli.options import PathType, pair, progress_bar, readable_bytes
     required=True,
     help="Of the stage in degrees: first:end:step without the end, or a list such as 0,15,30.",
 )
-@click.option("--name", default="polarised-light", show_default=True, help="Of the layer.")
+@click.option("--name", default="light", show_default=True, help="Of the layer.")
 @click.option("--same-field", is_flag=True, help="The images show just the scanned area.")
 @click.option("--pixel-size", "pixel_size_um", type=float, metavar="UM", help="Of the images.")
 @click.option(

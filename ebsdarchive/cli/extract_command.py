@@ -17,7 +17,7 @@ from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes
     required=True,
     metavar="NAME[,NAME...]",
     shell_complete=layer_names,
-    help="Layers to take: raw, neural, maps, models, restored, or single ones.",
+    help="Layers to take: raw, neural, maps, models, restored, auxiliary, or single ones.",
 )
 @click.option("-o", "--output", type=PathType, required=True, help="Archive to write.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")

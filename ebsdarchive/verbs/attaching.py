@@ -102,7 +102,7 @@ def attach(
     light: str | os.PathLike[str],
     *,
     stage_angles_deg: Sequence[float],
-    name: str = "polarised-light",
+    name: str = "light",
     placement: Placement | None = None,
     analyser_deg: float | None = None,
     register: bool = False,

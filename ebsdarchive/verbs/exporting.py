@@ -61,7 +61,7 @@ def export(
         and its version, for up1 and up2: 3 (default) or 1.
     layer
         Name of a layer of patterns, by default raw, or neural where raw is not kept; or of
-        polylines, such as maps/boundaries; or of images, such as auxiliary/polarised-light.
+        polylines, such as maps/boundaries; or of images, such as auxiliary/light.
     orientations
         Name of an orientation map to write along; by default the only one, or those that came with
         the scan. "none" for none.

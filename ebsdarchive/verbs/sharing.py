@@ -33,8 +33,8 @@ def extract(
     Parameters
     ----------
     layers
-        Names such as neural, raw, restored/nlpar, or a whole kind: maps, models, restored. The
-        mean-intensity map always comes along.
+        Names such as neural, raw, restored/nlpar, or a whole kind: maps, models, restored,
+        auxiliary. The mean-intensity map always comes along.
 
     Returns
     -------
