@@ -29,6 +29,7 @@ from ebsdarchive.multimodal.filtering import SamplerOptions, filtered
 from ebsdarchive.multimodal.fusion import FuseOptions, fused
 from ebsdarchive.multimodal.gaussian import GaussianPrior
 from ebsdarchive.multimodal.metrics import blurred_bce, chamfer, disorientation_deg
+from ebsdarchive.multimodal.noise_levels import signal
 from ebsdarchive.multimodal.observation import Observation
 from ebsdarchive.multimodal.orientation_channels import from_channels
 from ebsdarchive.multimodal.perturbations import MODERATE
@@ -86,37 +87,56 @@ def ours(prior, seen, steps, particles, systems, published) -> tuple[np.ndarray,
     return np.array(means), np.array(squares)
 
 
-def deepinv_dps(prior, seen, steps, systems, weight) -> tuple[np.ndarray, np.ndarray]:
-    """DPS of deepinv, one sample a system."""
+def deepinv_dps(denoiser, seen, shape, steps, weight) -> np.ndarray:
+    """Samples (n, …) of DPS of deepinv; `denoiser` takes x_0 + σ z and σ."""
     import deepinv
-
-    mean = torch.tensor(prior.mean)
-    covariance = torch.tensor(prior.covariance)
-    identity = torch.eye(DIMENSIONS, dtype=torch.float64)
 
     class Denoiser(torch.nn.Module):
         def forward(self, x, sigma, **_):
-            s = torch.as_tensor(sigma, dtype=torch.float64).reshape(-1)[0]
-            gain = covariance @ torch.linalg.inv(covariance + s**2 * identity)
-            flat = x.double().reshape(-1, DIMENSIONS) - mean
-            return (mean + flat @ gain.T).reshape(x.shape).to(x.dtype)
+            return denoiser(x, float(torch.as_tensor(sigma).reshape(-1)[0]))
 
-    shape = (systems, 1, 1, DIMENSIONS)
-    sigma = float(seen.noise.max())
     physics = deepinv.physics.Inpainting(
         img_size=shape[1:],
         mask=seen.measured.double().reshape(shape[1:]),
-        noise_model=deepinv.physics.GaussianNoise(max(sigma, 1e-3)),
+        noise_model=deepinv.physics.GaussianNoise(max(float(seen.noise.max()), 1e-3)),
     )
     y = (seen.values.double() * seen.measured).reshape(shape[1:]).expand(shape)
-    generator = torch.Generator().manual_seed(1)
     model = deepinv.sampling.DPS(
-        Denoiser(), num_steps=steps, weight=weight, rng=generator, minus_one_one=False
+        Denoiser(),
+        num_steps=steps,
+        weight=weight,
+        rng=torch.Generator().manual_seed(1),
+        minus_one_one=False,
     )
-    exact_mean, _ = prior.posterior(seen)
-    x = model(y.clone(), physics).detach().double().reshape(systems, DIMENSIONS).numpy()
-    away = x - exact_mean
+    return model(y.clone(), physics).detach().double().numpy()
+
+
+def dps_of_gaussian(prior, seen, steps, systems, weight) -> tuple[np.ndarray, np.ndarray]:
+    """Means and squares about the exact mean, one sample a system."""
+    mean, covariance = torch.tensor(prior.mean), torch.tensor(prior.covariance)
+    identity = torch.eye(DIMENSIONS, dtype=torch.float64)
+
+    def denoiser(x, sigma):
+        gain = covariance @ torch.linalg.inv(covariance + sigma**2 * identity)
+        away = x.double().reshape(-1, DIMENSIONS) - mean
+        return (mean + away @ gain.T).reshape(x.shape).to(x.dtype)
+
+    found = deepinv_dps(denoiser, seen, (systems, 1, 1, DIMENSIONS), steps, weight)
+    away = found.reshape(systems, DIMENSIONS) - prior.posterior(seen)[0]
     return away, away[:, :, None] * away[:, None, :]
+
+
+def dps_of_map(network, seen, count, steps, weight) -> torch.Tensor:
+    """(k, c, y, x) samples with the noise prediction of a network."""
+    relative = ((1 - signal()) / signal()).sqrt()
+
+    def denoiser(x, sigma):
+        t = int(torch.argmin((relative - sigma).abs()))
+        scaled = (x / (1 + sigma**2) ** 0.5).float()
+        return x - sigma * network(scaled, torch.full((len(x),), t)).to(x.dtype)
+
+    found = deepinv_dps(denoiser, seen, (count, *seen.values.shape), steps, weight)
+    return torch.from_numpy(found).float().clamp(-1, 1)
 
 
 def gaussian(args: argparse.Namespace) -> None:
@@ -145,9 +165,9 @@ def gaussian(args: argparse.Namespace) -> None:
                     flush=True,
                 )
         if args.peer:
-            for weight in (1.0, 3.0):
+            for weight in (1.0, 10.0):
                 begun = time.monotonic()
-                found = deepinv_dps(prior, seen, max(args.steps), 256, weight)
+                found = dps_of_gaussian(prior, seen, max(args.steps), 256, weight)
                 cells = deviations(*found, exact_mean, exact)
                 print(
                     f"| {sigma:g} | DPS (deepinv), weight {weight:g} | {max(args.steps)} | 1 | 256 "
@@ -163,15 +183,15 @@ def pixels_of(share: str, rng: np.random.Generator, side: int = SIDE) -> np.ndar
     """(y, x) bool, the pixels whose orientation is measured."""
     chosen = np.zeros((side, side), bool)
     if share.startswith("random"):
-        count = round(side * side * eval_share(share.split()[1]))
+        count = round(side * side * fraction(share.split()[1]))
         chosen.ravel()[rng.permutation(chosen.size)[:count]] = True
     elif share != "0":
-        every = round(eval_share(share) ** -0.5)
+        every = round(fraction(share) ** -0.5)
         chosen[every // 2 :: every, every // 2 :: every] = True
     return chosen
 
 
-def eval_share(share: str) -> float:
+def fraction(share: str) -> float:
     above, _, below = share.partition("/")
     return float(above) / float(below or 1)
 
@@ -225,21 +245,22 @@ def judged(one: SyntheticMap, lines: np.ndarray, quaternions: np.ndarray | None)
 def sampled(network, one, chosen, options: FuseOptions, counts) -> dict[int, list[float]]:
     """Figures of the first K of the samples, for each K."""
     seen = observation_of(one, chosen, network.config)
-    found = fused(network, seen, options)
+    samples = fused(network, seen, options).samples
+    return {count: judged_samples(network, one, samples[:count]) for count in counts}
+
+
+def judged_samples(network, one: SyntheticMap, some: torch.Tensor) -> list[float]:
+    """Figures of all samples together."""
     n = network.config.orientation
-    rows = {}
-    for count in counts:
-        some = found.samples[:count]
-        quaternions = mean = None
-        if n:
-            quaternions = np.stack([from_channels(x[:n].numpy(), GROUP) for x in some])
-            mean = orientation_summary(quaternions, GROUP).mean
-        if network.config.channels > n:
-            strengths = [edge_strength(x[n:].numpy()) for x in some]
-        else:
-            strengths = [turned_to_neighbours(q, GROUP) for q in quaternions]
-        rows[count] = judged(one, edges_of(np.stack(strengths)).lines, mean)
-    return rows
+    quaternions = mean = None
+    if n:
+        quaternions = np.stack([from_channels(x[:n].numpy(), GROUP) for x in some])
+        mean = orientation_summary(quaternions, GROUP).mean
+    if network.config.channels > n:
+        strengths = [edge_strength(x[n:].numpy()) for x in some]
+    else:
+        strengths = [turned_to_neighbours(q, GROUP) for q in quaternions]
+    return judged(one, edges_of(np.stack(strengths)).lines, mean)
 
 
 def network_of(path: str | None, kind: str):
@@ -287,6 +308,12 @@ def maps(args: argparse.Namespace) -> None:
                     found = sampled(network, one, chosen, options, [args.samples])
                     label = f"{name}, K = {args.samples}, aligned"
                     rows.setdefault(label, []).append(found[args.samples])
+            if args.dps and share != "0":
+                network = networks["multimodal"]
+                seen = observation_of(one, chosen, network.config)
+                samples = dps_of_map(network, seen, args.samples, 2 * args.sampling_steps, args.dps)
+                label = f"DPS (deepinv), weight {args.dps:g}, K = {args.samples}"
+                rows.setdefault(label, []).append(judged_samples(network, one, samples))
             if share == "0":
                 lines = edges_of([edge_strength(one.light)]).lines
                 rows.setdefault("Sobel on the light", []).append(judged(one, lines, None))
@@ -429,6 +456,9 @@ def main() -> None:
             part.add_argument("--maps", type=int, default=4)
             part.add_argument("--noisy", action="store_true")
             part.add_argument("--align", action="store_true")
+            part.add_argument(
+                "--dps", type=float, metavar="WEIGHT", help="the peer of deepinv, too"
+            )
             part.add_argument("--shares", type=lambda t: t.split(","), default=list(SHARES))
             part.add_argument("--scaled", type=lambda t: t.split(","), default=["1/16"],
                               help="shares for which K = 16 as well")  # fmt: skip
