@@ -29,11 +29,11 @@ from ebsdarchive.multimodal.filtering import SamplerOptions, filtered
 from ebsdarchive.multimodal.fusion import FuseOptions, fused
 from ebsdarchive.multimodal.gaussian import GaussianPrior
 from ebsdarchive.multimodal.metrics import blurred_bce, chamfer, disorientation_deg
-from ebsdarchive.multimodal.noise_levels import signal
 from ebsdarchive.multimodal.observation import Observation
 from ebsdarchive.multimodal.orientation_channels import from_channels
 from ebsdarchive.multimodal.perturbations import MODERATE
 from ebsdarchive.multimodal.posterior_maps import drawn
+from ebsdarchive.multimodal.schedule import signal
 from ebsdarchive.multimodal.summaries import (
     nearest_equivalents,
     orientation_summary,

@@ -9,8 +9,8 @@ import torch
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.multimodal.filtering import SamplerOptions, filtered, systematic
 from ebsdarchive.multimodal.gaussian import GaussianPrior
-from ebsdarchive.multimodal.noise_levels import noise_levels
 from ebsdarchive.multimodal.observation import Observation, diffused
+from ebsdarchive.multimodal.schedule import noise_levels
 from ebsdarchive.restorers.diffusion import STEPS, generators
 
 SIZE = 7

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.multimodal.noise_levels import noise_levels
 from ebsdarchive.multimodal.observation import Observation, ObservedPath, diffused
+from ebsdarchive.multimodal.schedule import noise_levels
 
 __all__ = ["Particles", "SamplerOptions", "filtered", "systematic"]
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ebsdarchive.multimodal.noise_levels import signal
 from ebsdarchive.multimodal.observation import Observation
+from ebsdarchive.multimodal.schedule import signal
 
 __all__ = ["GaussianPrior"]
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.multimodal.noise_levels import NoiseLevels
+from ebsdarchive.multimodal.schedule import NoiseLevels
 
 __all__ = ["Observation", "ObservedPath", "diffused"]
 
