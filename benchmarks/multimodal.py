@@ -26,7 +26,8 @@ from ebsdarchive.multimodal import map_network
 from ebsdarchive.multimodal.archive_maps import white_noise
 from ebsdarchive.multimodal.edge_maps import edge_strength, edges_of
 from ebsdarchive.multimodal.filtering import SamplerOptions, filtered
-from ebsdarchive.multimodal.fusion import FuseOptions, fused
+from ebsdarchive.multimodal.fuse_options import FuseOptions
+from ebsdarchive.multimodal.fusion import fused
 from ebsdarchive.multimodal.gaussian import GaussianPrior
 from ebsdarchive.multimodal.metrics import blurred_bce, chamfer, disorientation_deg
 from ebsdarchive.multimodal.observation import Observation

@@ -21,7 +21,7 @@ from ebsdarchive.archive.outlines import read_outlines
 from ebsdarchive.errors import ArgumentError, CorruptionError, MissingLayerError, OutputError
 from ebsdarchive.multimodal import map_network
 from ebsdarchive.multimodal.archive_maps import observed_map, white_noise
-from ebsdarchive.multimodal.fusion import FuseOptions
+from ebsdarchive.multimodal.fuse_options import FuseOptions
 from ebsdarchive.multimodal.image_frame import from_image_frame, to_image_frame
 from ebsdarchive.multimodal.light_channels import LightChannels
 from ebsdarchive.multimodal.metrics import disorientation_deg

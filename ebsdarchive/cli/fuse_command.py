@@ -113,7 +113,7 @@ def denoise(archive: str, as_json: bool, **values: Any) -> None:
 
 def _run(result: str, archive: str, as_json: bool, values: dict[str, Any]) -> None:
     import ebsdarchive
-    from ebsdarchive.multimodal.fusion import FuseOptions
+    from ebsdarchive.multimodal.fuse_options import FuseOptions
 
     names = {entry.name for entry in dataclasses.fields(FuseOptions)} & set(values)
     options = FuseOptions(**{name: values.pop(name) for name in names})

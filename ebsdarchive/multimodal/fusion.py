@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from ebsdarchive.errors import ArgumentError
 from ebsdarchive.multimodal.alignment import fitted_alignment
 from ebsdarchive.multimodal.edge_maps import Edges, edge_strength, edges_of
 from ebsdarchive.multimodal.filtering import SamplerOptions
+from ebsdarchive.multimodal.fuse_options import FuseOptions
 from ebsdarchive.multimodal.map_network import MapNetwork
 from ebsdarchive.multimodal.observation import Observation
 from ebsdarchive.multimodal.orientation_channels import from_channels
@@ -26,66 +26,9 @@ from ebsdarchive.multimodal.summaries import (
     turned_to_neighbours,
 )
 
-__all__ = ["FuseOptions", "Fusion", "fused"]
+__all__ = ["Fusion", "fused"]
 
 Floats = npt.NDArray[np.float64]
-
-MOST_SAMPLES = 1000
-
-
-@dataclass(frozen=True)
-class FuseOptions:
-    """How samples are drawn, and what becomes of them.
-
-    Parameters
-    ----------
-    samples
-        K.
-    steps, particles
-        As in `SamplerOptions`.
-    seed
-        Of everything; sample k follows from it and k.
-    align
-        Whether an alignment network corrects the orientations of the samples.
-    orientation_noise, light_noise
-        σ of measured channels, in [-1, 1]; None estimates that of light from its pixels.
-    threads
-        Samples that are drawn at the same time; without any effect on them.
-    """
-
-    samples: int = 4
-    steps: int = 50
-    particles: int = 2
-    seed: int = 0
-    align: bool = False
-    orientation_noise: float = 0.01
-    light_noise: float | None = None
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        _ = self.sampler
-        for name, most in (("samples", MOST_SAMPLES), ("threads", 1024)):
-            if not 1 <= getattr(self, name) <= most:
-                raise ArgumentError(
-                    f"{name}: expected from 1 to {most}, found {getattr(self, name)}"
-                )
-        for name in ("orientation_noise", "light_noise"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 10:
-                raise ArgumentError(f"{name}: expected from 0 to 10, found {value}")
-        if self.seed < 0:
-            raise ArgumentError(f"seed: expected at least 0, found {self.seed}")
-
-    @property
-    def sampler(self) -> SamplerOptions:
-        """For one system of particles."""
-        return SamplerOptions(self.steps, self.particles)
-
-    def described(self) -> dict[str, Any]:
-        """What the result depends on; plain JSON values."""
-        found = asdict(self)
-        del found["threads"]
-        return found
 
 
 @dataclass(frozen=True)
@@ -128,7 +71,7 @@ def fused(
     samples = drawn(
         network,
         observation,
-        options.sampler,
+        SamplerOptions(options.steps, options.particles),
         seed=options.seed,
         numbers=range(options.samples),
         threads=options.threads,

@@ -21,12 +21,13 @@ from ebsdarchive.archive.nodes import attribute
 from ebsdarchive.archive.orientation_maps import orientation_map_names
 from ebsdarchive.archive.outlines import Boundary, Outlines, holds_outlines, write_outlines
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
+from ebsdarchive.multimodal.fuse_options import FuseOptions
 from ebsdarchive.verbs.progress import Progress, silent, stage
 from ebsdarchive.verbs.targets import require_local
 
 if TYPE_CHECKING:
     from ebsdarchive.multimodal.archive_maps import ObservedMap
-    from ebsdarchive.multimodal.fusion import FuseOptions, Fusion
+    from ebsdarchive.multimodal.fusion import Fusion
     from ebsdarchive.restorers.checkpoint import Checkpoint
 
 __all__ = ["RESULTS", "FuseSummary", "fuse", "fuse_boundaries", "fuse_denoise", "fuse_superres"]
@@ -136,7 +137,7 @@ def fuse(
     """
     from ebsdarchive.multimodal import map_network
     from ebsdarchive.multimodal.archive_maps import observed_map
-    from ebsdarchive.multimodal.fusion import FuseOptions, fused
+    from ebsdarchive.multimodal.fusion import fused
     from ebsdarchive.restorers.stored_models import require_name
 
     options = options or FuseOptions()
