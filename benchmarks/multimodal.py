@@ -154,8 +154,11 @@ def gaussian(args: argparse.Namespace) -> None:
         seen = Observation(torch.tensor(y, dtype=torch.float32), measured, noise)
         exact_mean, exact = prior.posterior(seen)
         for steps in args.steps:
-            rows = [("ours", 256, False), ("no resampling", 1, False)]
-            rows += [("as published", 256, True)] if sigma else []
+            rows = [("ours", 256, False)]
+            if steps == min(args.steps):
+                rows.append(("one particle", 1, False))
+            if sigma:
+                rows.append(("as published", 256, True))
             for name, particles, published in rows:
                 begun = time.monotonic()
                 found = ours(prior, seen, steps, particles, args.systems, published)

@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ebsdarchive.errors import FormatError
 from ebsdarchive.multimodal.light_channels import LightChannels
 from ebsdarchive.multimodal.orientation_channels import HEXAGONAL
+from ebsdarchive.multimodal.schedule import signal
 from ebsdarchive.multimodal.training_maps import MapBatch
 from ebsdarchive.restorers import diffusion, networks
 from ebsdarchive.restorers.checkpoint import Checkpoint
@@ -27,6 +29,7 @@ __all__ = ["KINDS", "MapConfig", "MapNetwork", "batch_of", "build", "checkpoint_
 METHOD, VERSION = "maps", "1"
 KINDS = ("multimodal", "ebsd", "light")
 ORIENTATION = 3  # channels
+LARGEST_DETAIL = 3.0  # in units of the noise
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class MapNetwork(nn.Module):
             base=config.base,
             levels=config.levels,
             time_width=config.time_width,
-            conditioned=False,
+            conditioned=True,
             patch=config.patch,
             attention=config.attention,
         )
@@ -115,17 +118,29 @@ class MapNetwork(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """(n, c, y, x) noise in x_t at time steps t (n,)."""
-        return torch.as_tensor(self.unet(x_t, None, t))
+        return torch.as_tensor(self.unet(x_t, _detail(x_t, t), t))
+
+
+def _detail(x_t: Tensor, t: Tensor) -> Tensor:
+    """(n, c, y, x) what pixels have that their neighbourhood has not, in units of the noise.
+
+    Where it is below 1, within grains and at little noise, it is nearly the noise itself: a network
+    would have to learn to amplify it, which takes most of a training.
+    """
+    around = functional.avg_pool2d(x_t, 3, stride=1, padding=1, count_include_pad=False)
+    noise = (1 - signal().to(x_t)[t]).sqrt()[:, None, None, None]
+    return LARGEST_DETAIL * torch.tanh((x_t - around) / (LARGEST_DETAIL * noise))
 
 
 def loss(module: MapNetwork, batch: MapBatch, generator: torch.Generator) -> Tensor:
     """Mean square error of the predicted noise (Ho et al. 2020, eq. 14).
 
-    The layers compute in bfloat16 where the device does so natively, a third faster.
+    Times are drawn as the sampler's levels lie, more of them at little noise. The layers compute in
+    bfloat16 where the device does so natively, a third faster.
     """
     x_0 = module.config.of_maps(batch.channels)
     with torch.autocast(x_0.device.type, torch.bfloat16, enabled=_has_bfloat16(x_0.device)):
-        return diffusion.noise_loss(module, x_0, torch.ones_like(x_0), generator)
+        return diffusion.noise_loss(module, x_0, torch.ones_like(x_0), generator, 2)
 
 
 def _has_bfloat16(device: torch.device) -> bool:

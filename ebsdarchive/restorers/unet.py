@@ -136,9 +136,9 @@ class Head(nn.Module):
     be spent on carrying its noise through the network.
     """
 
-    def __init__(self, features: int, folded: int, time_width: int) -> None:
+    def __init__(self, features: int, given: int, folded: int, time_width: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(features + folded, 4 * features, 1)
+        self.first = nn.Conv2d(features + given, 4 * features, 1)
         self.time = nn.Linear(time_width, 4 * features)
         self.second = nn.Conv2d(4 * features, folded, 1)
 
@@ -160,7 +160,8 @@ class UNet(nn.Module):
         first, second, third, fourth = b, 2 * b, 4 * b, 4 * b
         widths = [first, second, third, fourth][3 - config.levels :]
         folded = config.channels * config.patch**2
-        self.inner = DoubleConv(2 * folded if config.conditioned else folded, widths[0])
+        given = 2 * folded if config.conditioned else folded
+        self.inner = DoubleConv(given, widths[0])
         self.downs = nn.ModuleList(TimedBlock(a, c, c, time) for a, c in pairwise(widths))
         self.down_attention = nn.ModuleList(
             SelfAttention(width) if config.levels - i <= config.attention else nn.Identity()
@@ -180,7 +181,7 @@ class UNet(nn.Module):
         )
         self.out: nn.Module = nn.Conv2d(out[-1], folded, 1)
         if config.patch > 1:
-            self.out = Head(out[-1], folded, time)
+            self.out = Head(out[-1], given, folded, time)
 
     @property
     def multiple(self) -> int:
