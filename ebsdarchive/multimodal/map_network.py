@@ -30,6 +30,8 @@ METHOD, VERSION = "maps", "1"
 KINDS = ("multimodal", "ebsd", "light")
 ORIENTATION = 3  # channels
 LARGEST_DETAIL = 3.0  # in units of the noise
+OFFSETS = (-4, -2, 0, 2, 4)  # pixels, of those that a pixel is compared with
+STRICTNESS = 2.0
 
 
 @dataclass(frozen=True)
@@ -122,14 +124,28 @@ class MapNetwork(nn.Module):
 
 
 def _detail(x_t: Tensor, t: Tensor) -> Tensor:
-    """(n, c, y, x) what pixels have that their neighbourhood has not, in units of the noise.
+    """(n, c, y, x) what pixels have that pixels like them around have not, in units of the noise.
 
-    Where it is below 1, within grains and at little noise, it is nearly the noise itself: a network
-    would have to learn to amplify it, which takes most of a training.
+    Pixels are alike if all channels of both, and of those next to them, differ by no more than the
+    noise (non-local means: Buades et al. 2005). Within a grain this is nearly the noise itself,
+    which a network would take most of its training to tell from what lies around.
     """
-    around = functional.avg_pool2d(x_t, 3, stride=1, padding=1, count_include_pad=False)
+    _, _, ny, nx = x_t.shape
     noise = (1 - signal().to(x_t)[t]).sqrt()[:, None, None, None]
-    return LARGEST_DETAIL * torch.tanh((x_t - around) / (LARGEST_DETAIL * noise))
+    room = max(OFFSETS)
+    wide = functional.pad(x_t, (room, room, room, room), mode="replicate")
+    total, weight = x_t.clone(), torch.ones_like(x_t[:, :1])
+    for dy in OFFSETS:
+        for dx in OFFSETS:
+            if dy == dx == 0:
+                continue
+            other = wide[:, :, room + dy : room + dy + ny, room + dx : room + dx + nx]
+            differing = (other - x_t).square().mean(1, keepdim=True) / noise.square()
+            differing = functional.avg_pool2d(differing, 3, 1, 1, count_include_pad=False)
+            like = torch.exp(-STRICTNESS * (differing - 2).clamp_min(0))  # 2 of the same grain
+            total += like * other
+            weight += like
+    return LARGEST_DETAIL * torch.tanh((x_t - total / weight) / (LARGEST_DETAIL * noise))
 
 
 def loss(module: MapNetwork, batch: MapBatch, generator: torch.Generator) -> Tensor:
