@@ -14,8 +14,11 @@ from ebsdarchive.multimodal.filtering import SamplerOptions
 from ebsdarchive.multimodal.light_channels import LightChannels
 from ebsdarchive.multimodal.observation import Observation
 from ebsdarchive.multimodal.posterior_maps import drawn
+from ebsdarchive.multimodal.schedule import signal
 from ebsdarchive.multimodal.training_maps import TrainingMaps
 from ebsdarchive.multimodal.windows import Tiled, starts
+from ebsdarchive.restorers.checkpoint import read_checkpoint
+from ebsdarchive.restorers.registry import shipped_model
 from ebsdarchive.restorers.train_options import TrainOptions
 from ebsdarchive.restorers.training import train
 
@@ -157,3 +160,30 @@ def test_what_does_not_fit_the_network_is_refused(network):
         drawn(network, observation(6, (32, 32)), SamplerOptions(3), seed=0, numbers=[])
     with pytest.raises(ArgumentError, match="finite values"):
         Observation(torch.tensor([torch.nan]), torch.tensor([True]), torch.zeros(1))
+
+
+def test_the_model_of_the_package_is_small_says_how_it_was_trained_and_knows_its_light(light):
+    path = shipped_model("multimodal")
+    assert path is not None
+    assert path.stat().st_size <= 16e6
+    checkpoint = read_checkpoint(path)
+    network = map_network.load(checkpoint)
+    assert network.config.kind == "multimodal"
+    assert network.config.light_channels.to_config() == light.to_config()
+    card = checkpoint.card
+    assert card["training"]["device"].startswith("cpu")
+    assert card["training"]["seconds"] > 0
+    assert card["licence"] == "GPL-3.0-or-later"
+
+
+def test_detail_is_the_noise_within_a_grain_and_keeps_its_edges_out():
+    channels = torch.zeros(1, 6, 40, 40)
+    channels[..., 23:] = 0.8
+    stream = torch.Generator().manual_seed(3)
+    t = torch.tensor([60])
+    a, b = float(signal()[60]) ** 0.5, (1 - float(signal()[60])) ** 0.5
+    epsilon = torch.randn(channels.shape, generator=stream)
+    found = map_network.detail(a * channels + b * epsilon, t)
+    assert float((found - epsilon).square().mean()) < 0.2
+    at_edge = (found - epsilon)[..., 22:24].square().mean()
+    assert float(at_edge) < 0.25

@@ -133,10 +133,11 @@ def _product(
 ) -> Tensor:
     """(p, …) drawn from N(mean, variance) times the likelihood at level k."""
     observed, noise = signal**0.5 * path.values[k], signal * path.variance[k]
-    gain = torch.where(noise == 0, torch.ones_like(noise), variance / (variance + noise))
+    exact = noise == 0
+    gain = torch.where(exact, torch.ones_like(noise), variance / (variance + noise))
     spread = (variance * (1 - gain)).sqrt()
     drawn = torch.randn(mean.shape, generator=generator)
-    return mean + gain * (observed - mean) + spread * drawn
+    return torch.where(exact, observed, mean + gain * (observed - mean) + spread * drawn)
 
 
 def _evidence(mean: Tensor, variance: float, path: ObservedPath, k: int, signal: float) -> Tensor:

@@ -24,7 +24,17 @@ from ebsdarchive.restorers import diffusion, networks
 from ebsdarchive.restorers.checkpoint import Checkpoint
 from ebsdarchive.restorers.unet import UNet, UNetConfig
 
-__all__ = ["KINDS", "MapConfig", "MapNetwork", "batch_of", "build", "checkpoint_of", "load", "loss"]
+__all__ = [
+    "KINDS",
+    "MapConfig",
+    "MapNetwork",
+    "batch_of",
+    "build",
+    "checkpoint_of",
+    "detail",
+    "load",
+    "loss",
+]
 
 METHOD, VERSION = "maps", "1"
 KINDS = ("multimodal", "ebsd", "light")
@@ -120,10 +130,10 @@ class MapNetwork(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """(n, c, y, x) noise in x_t at time steps t (n,)."""
-        return torch.as_tensor(self.unet(x_t, _detail(x_t, t), t))
+        return torch.as_tensor(self.unet(x_t, detail(x_t, t), t))
 
 
-def _detail(x_t: Tensor, t: Tensor) -> Tensor:
+def detail(x_t: Tensor, t: Tensor) -> Tensor:
     """(n, c, y, x) what pixels have that pixels like them around have not, in units of the noise.
 
     Pixels are alike if all channels of both, and of those next to them, differ by no more than the
