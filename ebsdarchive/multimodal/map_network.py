@@ -40,7 +40,7 @@ METHOD, VERSION = "maps", "1"
 KINDS = ("multimodal", "ebsd", "light")
 ORIENTATION = 3  # channels
 LARGEST_DETAIL = 3.0  # in units of the noise
-OFFSETS = (-4, -2, 0, 2, 4)  # pixels, of those that a pixel is compared with
+OFFSETS = (-3, -1, 0, 1, 3)  # pixels, of those that a pixel is compared with; even and odd ones
 STRICTNESS = 2.0
 
 
