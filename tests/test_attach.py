@@ -449,6 +449,12 @@ def test_a_known_distortion_is_recovered_to_a_part_of_a_pixel(specimen: dict) ->
     assert np.array_equal(again.displacement, found.displacement)
 
 
+def test_images_without_contrast_are_not_registered() -> None:
+    fixed = np.random.default_rng(0).random((20, 30))
+    with pytest.raises(ArgumentError, match="images with contrast, found one grey value"):
+        register(fixed, np.full((20, 30), 7), np.array([[1.0, 0, 0], [0, 1, 0]]))
+
+
 def test_images_that_show_another_place_are_refused(specimen: dict) -> None:
     away = np.array([[1.0, 0, 500], [0, 1, 0]])
     with pytest.raises(ArgumentError, match="images that show the scan, found 0% of it"):
