@@ -28,6 +28,7 @@ from ebsdarchive.errors import (
     OutputError,
 )
 from ebsdarchive.geometry import Grid
+from ebsdarchive.multimodal import registration
 from ebsdarchive.multimodal.image_frame import from_image_frame, to_image_frame
 from ebsdarchive.multimodal.light_channels import LightChannels
 from ebsdarchive.multimodal.polarised_light import c_axes
@@ -425,7 +426,11 @@ def specimen() -> dict:
     }
 
 
-def test_a_known_distortion_is_recovered_to_a_part_of_a_pixel(specimen: dict) -> None:
+@pytest.mark.parametrize("most_points", [10_000, 1000])  # all of the 2120, and some at random
+def test_a_known_distortion_is_recovered_to_a_part_of_a_pixel(
+    specimen: dict, most_points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registration, "MOST_POINTS", most_points)
     rng = np.random.default_rng(0)
     mean = specimen["series"].mean(axis=0)
     column, row = np.moveaxis(specimen["position"], -1, 0)
@@ -442,8 +447,8 @@ def test_a_known_distortion_is_recovered_to_a_part_of_a_pixel(specimen: dict) ->
     before = error(specimen["start"], 0)
     after = error(found.to_scan, found.displacement)
     assert before.mean() > 1.5
-    assert after.mean() < 0.3
-    assert after.max() < 1
+    assert after.mean() < (0.3 if most_points > fixed.size else 0.5)
+    assert after.max() < (1 if most_points > fixed.size else 2)
     assert found.information_after > found.information_before
     again = register(fixed, image, specimen["start"], nodes=3)
     assert np.array_equal(again.displacement, found.displacement)
