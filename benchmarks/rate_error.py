@@ -2,13 +2,14 @@
 
     python benchmarks/rate_error.py [--works W1,W2,W3] [--levels 1.1,1.5] [--small] [--fast]
 
-Ours is what `--network auto` takes for a target, sine layers or a lattice of labels. Errors are mean absolute errors over all points and all pixels of the mask, in percent of the full
-range of the measured patterns there; of simulated scans also against the truth without noise. For
-each error level the tables give the bytes of each method, interpolated between its settings next to
-it (error linear in the logarithm of bytes), and in brackets how many times ours that is; "<" where
-its coarsest setting is better than asked for. The KLT floor is the error of the KLT at the rank of
-the package's rule, uncoded (against the truth: at the best rank). `--small` makes the simulated
-scans small and `--fast` tries few settings of the peers: for trying things out.
+Ours is what `--network auto` takes for a target, sine layers or a lattice of labels. Errors are
+mean absolute errors over all points and all pixels of the mask, in percent of the full range of the
+measured patterns there; of simulated scans also against the truth without noise. For each error
+level the tables give the bytes of each method, interpolated between its settings next to it (error
+linear in the logarithm of bytes), and in brackets how many times ours that is; "<" where its
+coarsest setting is better than asked for. The KLT floor is the error of the KLT at the rank of the
+package's rule, uncoded (against the truth: at the best rank). `--small` makes the simulated scans
+small and `--fast` tries few settings of the peers: for trying things out.
 """
 
 from __future__ import annotations
