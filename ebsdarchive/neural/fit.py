@@ -1,9 +1,10 @@
 """Fitting a neural field to a scan: sample, plan, projection, training, coding, measured errors.
 
 Owns the order of the steps; each step is in the module of its name, and the choices between them
-are in `plan`. The scan is read in blocks: once in part for the sample, then three times in full.
-Memory: the sample (256 MiB as float32, and as much for its decomposition), the coefficients
-(768 MiB at most) and a few blocks.
+are in `beginning` and `plan`. The scan is read in blocks: once in part for the sample, then three
+times in full. Memory: the sample (256 MiB as float32, and as much for its decomposition), the
+coefficients (768 MiB at most), patterns of a lattice's labels (three times 512 MiB at most) and a
+few blocks.
 """
 
 from __future__ import annotations
@@ -14,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ebsdarchive.codecs.lattices import QuantisedLattice
-from ebsdarchive.errors import FitError
 from ebsdarchive.geometry import Grid
-from ebsdarchive.neural import plan as planning
-from ebsdarchive.neural.basis import RANK_LIMIT, Basis, Dictionary, choose_rank, klt_of_sample
+from ebsdarchive.neural.basis import Basis, Dictionary
+from ebsdarchive.neural.beginning import basis_of, plans_for
 from ebsdarchive.neural.coded import CodedField
 from ebsdarchive.neural.field import Field, FieldTensors
 from ebsdarchive.neural.journal import Journal, Progress
@@ -34,11 +33,10 @@ from ebsdarchive.neural.options import (
     next_width,
     whole_width,
 )
-from ebsdarchive.neural.pixels import detector_mask, pixel_weights, values_inside
 from ebsdarchive.neural.plan import Plan
-from ebsdarchive.neural.projection import Projection, coefficient_limit, project
+from ebsdarchive.neural.projection import Projection, project
 from ebsdarchive.neural.refine import FieldErrors, measure_errors, refit_basis
-from ebsdarchive.neural.sample import Sample, draw_sample, noise_counts
+from ebsdarchive.neural.sample import draw_sample, noise_counts
 from ebsdarchive.neural.search import descend
 from ebsdarchive.neural.tuning import Probe, Uncoded, coded_for
 from ebsdarchive.scan import ArrayPatterns, Scan
@@ -134,13 +132,11 @@ class _Fit:
                 held = self.scan.patterns.read(0, n)
                 self.scan = replace(self.scan, patterns=ArrayPatterns(held))
             sample = draw_sample(self.scan, self.options.seed)
-            mask = self._mask(sample)
-            weights = pixel_weights(sample, mask, self.options.band_weight)
-            basis = self._basis(sample, mask, weights)
-            self.noise = noise_counts(sample, mask)
+            basis = basis_of(sample, n, self.options, self.dictionary)
+            self.noise = noise_counts(sample, basis.mask)
         with stage("plan"):
-            plans = self._plans(sample, basis)
-            self.probe = Probe.of(sample, mask)
+            plans = plans_for(sample, basis, n, self.options, self.maker.depth, self.journal)
+            self.probe = Probe.of(sample, basis.mask)
             del sample
         if self._searches(plans[0]):
             return self._judged(self._searched(basis, plans))
@@ -224,75 +220,6 @@ class _Fit:
                     f"{result.coded.nbytes / 1e6:.3g} MB; ask for a lower rank or width"
                 )
         return replace(result, log=log, checkpoints=tuple(sorted(self.maker.checkpoints)))
-
-    def _basis(
-        self, sample: Sample, mask: npt.NDArray[np.bool_], weights: npt.NDArray[np.float32]
-    ) -> Basis:
-        """As many components as were asked for, or as the rank rule and the memory allow."""
-        n = self.scan.grid.size
-        limit = min(RANK_LIMIT, coefficient_limit(n))
-        rank = self.options.rank
-        if self.dictionary is not None:
-            most, given = rank - 1 if isinstance(rank, int) else limit, self.dictionary
-            return klt_of_sample(sample, mask, weights, most, self.options.seed, given)
-        if isinstance(rank, int):
-            if rank - 1 > coefficient_limit(n):
-                raise FitError(
-                    f"rank: expected at most {coefficient_limit(n) + 1} for {n} points, "
-                    f"found {rank}"
-                )
-            return klt_of_sample(sample, mask, weights, rank - 1, self.options.seed)
-        some = min(limit, 128 if self.options.target_mae_pct is None else 512)
-        basis = klt_of_sample(sample, mask, weights, some, self.options.seed)
-        if choose_rank(basis, len(sample.pairs)).rank > 0.7 * some and some < limit:
-            basis = klt_of_sample(sample, mask, weights, limit, self.options.seed)
-        return basis
-
-    def _mask(self, sample: Sample) -> npt.NDArray[np.bool_]:
-        """The pixels to fit: those that the dictionary knows, where there is one."""
-        given, shape = self.dictionary, sample.patterns.shape[1:]
-        if given is not None and given.patterns.shape[1:] != shape:
-            raise FitError(
-                f"{given.source}: expected basis patterns of {shape} pixels, found "
-                f"{given.patterns.shape[1:]}; take them from a scan with the same detector settings"
-            )
-        if given is None or given.mask is None:
-            return detector_mask(sample, self.options.mask)
-        return given.mask
-
-    def _plans(self, sample: Sample, basis: Basis) -> list[Plan]:
-        """Rank, step and perhaps width for what was asked for; with other ranks behind the best
-        where there is a target."""
-        options, most = self.options, len(basis.variances) + 1
-        if isinstance(options.rank, int):
-            if most < options.rank:
-                self.journal.note(
-                    f"rank {options.rank} lowered to {most}: the patterns span no more"
-                )
-            ranks = [most]
-        else:
-            choice = choose_rank(basis, len(sample.pairs))
-            self.journal.log["rank_rule"] = dict(vars(choice))
-            ranks = [choice.rank]
-            if options.target_size_mb is not None and options.network != "lattice":
-                ranks = sorted({max(1, round(choice.rank * part)) for part in (0.25, 0.5, 1)})
-            if options.target_mae_pct is not None:
-                ranks = sorted({1, most, *(round(1.25**i) for i in range(32) if 1.25**i < most)})
-        floors = planning.floors(sample, basis, ranks)
-        if options.target_size_mb is not None:
-            size = 1e6 * options.target_size_mb
-            return planning.plans_for_size(basis, floors, size, self.maker.depth)
-        if options.target_mae_pct is not None:
-            inside = values_inside(sample.patterns, basis.mask)
-            span = float(inside.max()) - float(inside.min())
-            goal = options.target_mae_pct * span / 100
-            able = [floor for floor in floors if floor.mae_counts < goal][:5]
-            n, depth = self.scan.grid.size, self.maker.depth
-            plans = planning.plans_for_error(basis, able, goal, n, depth)
-            return plans or [planning.plan_for_loss(basis, floors[-1], 0.01)]
-        plan = planning.plan_for_loss(basis, floors[-1], options.coding_loss_pct / 100)
-        capped = options.rank == "auto" and plan.rank == most
-        return [replace(plan, capped=capped)]
 
     def _attempt(self, basis: Basis, plan: Plan, wider: float = 1.0) -> FitResult:
         """Project, train, refit, code and measure at the rank of a plan."""
