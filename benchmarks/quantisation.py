@@ -11,23 +11,17 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import works
 
 from ebsdarchive.neural.field import Field, FieldTensors, Network
 from ebsdarchive.neural.fit import FitOptions, _Fit
+from ebsdarchive.neural.label_patterns import gather_label_patterns
 from ebsdarchive.neural.lattice import LatticeNetwork
 from ebsdarchive.neural.networks import NetworkMaker
-from ebsdarchive.neural.plan import Plan
+from ebsdarchive.neural.pixels import pixel_weights
 from ebsdarchive.neural.refine import measure_errors, refit_basis
-
-FINE = 1e-3  # of the step of a lattice's values, where they are to be as good as exact
-
-
-class Fine(Plan):
-    """A plan by which values of a lattice are as good as exact."""
-
-    def value_step(self, count: int) -> float:
-        return FINE * super().value_step(count)
+from ebsdarchive.neural.sample import draw_sample
 
 
 class Keeping(NetworkMaker):
@@ -39,11 +33,6 @@ class Keeping(NetworkMaker):
         self.kept = arrays = super()._best(*arguments)
         return arrays
 
-    def _lattice(self, projection, plan, *arguments):
-        exact = super()._lattice(projection, Fine(**vars(plan)), *arguments)
-        self.kept = (LatticeNetwork(*exact.arrays()),)
-        return super()._lattice(projection, plan, *arguments)
-
 
 def before_and_after(scan, network: str) -> tuple[float, float, int]:
     """Mean absolute error in percent before and after, and the stored bytes."""
@@ -51,9 +40,11 @@ def before_and_after(scan, network: str) -> tuple[float, float, int]:
     fit = _Fit(scan, options, None, None, None, None)
     fit.maker = maker = Keeping(scan.grid, options, fit.journal)
     result = fit.run()
-    tensors, none = result.tensors, ([], [])
-    lattice = maker.kept[0] if network == "lattice" else None
-    arrays = none if lattice else maker.kept
+    tensors = result.tensors
+    if tensors.lattice is None:
+        arrays, lattice = maker.kept, None
+    else:
+        arrays, lattice = ([], []), unrounded(scan, tensors)
     used = lattice or Network(*arrays, *maker.omegas)
     refit = refit_basis(scan, used, tensors.mean_pattern, tensors.mask, lambda done: None)
     exact = FieldTensors(
@@ -61,6 +52,17 @@ def before_and_after(scan, network: str) -> tuple[float, float, int]:
     )
     errors = measure_errors(scan, Field(exact, scan.grid), None, lambda done: None)
     return errors.mae_pct, result.errors.mae_pct, result.coded.nbytes
+
+
+def unrounded(scan, tensors: FieldTensors) -> LatticeNetwork:
+    """The lattice of a field with as many components, its values not rounded."""
+    mask, lattice = tensors.mask, tensors.lattice
+    patterns = gather_label_patterns(
+        scan, lattice.labels, tensors.mean_pattern, mask, lambda done: None
+    )
+    weights = pixel_weights(draw_sample(scan, 0), mask, FitOptions().band_weight)
+    values, _ = patterns.components(weights, lattice.outputs, 0)
+    return LatticeNetwork(lattice.labels, values.astype(np.float32))
 
 
 def main() -> None:

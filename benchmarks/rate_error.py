@@ -2,13 +2,14 @@
 
     python benchmarks/rate_error.py [--works W1,W2,W3] [--levels 1.1,1.5] [--small] [--fast]
 
-Errors are mean absolute errors over all points and all pixels of the mask, in percent of the full
-range of the measured patterns there; of simulated scans also against the truth without noise. For
-each error level the tables give the bytes of each method, interpolated between its settings next to
-it (error linear in the logarithm of bytes), and in brackets how many times ours that is; "<" where
-its coarsest setting is better than asked for. The KLT floor is the error of the KLT at the rank of
-the package's rule, uncoded (against the truth: at the best rank). `--small` makes the simulated
-scans small and `--fast` tries few settings of the peers: for trying things out.
+Ours is what `--network auto` takes for a target, sine layers or a lattice of labels. Errors are
+mean absolute errors over all points and all pixels of the mask, in percent of the full range of the
+measured patterns there; of simulated scans also against the truth without noise. For each error
+level the tables give the bytes of each method, interpolated between its settings next to it (error
+linear in the logarithm of bytes), and in brackets how many times ours that is; "<" where its
+coarsest setting is better than asked for. The KLT floor is the error of the KLT at the rank of the
+package's rule, uncoded (against the truth: at the best rank). `--small` makes the simulated scans
+small and `--fast` tries few settings of the peers: for trying things out.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ def ours(scan: Scan, mask: np.ndarray, settings: dict[str, Any], folder: str) ->
 
 def our_settings(levels: list[float], floor: float) -> list[dict[str, Any]]:
     """Settings of `ours` from fine to coarse: what a user asks for."""
-    return [{}, *({"target_mae_pct": round(level * floor, 5)} for level in levels)]
+    targets = [{}, *({"target_mae_pct": round(level * floor, 5)} for level in levels)]
+    return [{"network": "auto"} | target for target in targets]
 
 
 def coded_by_us(work: Work, levels: list[float], floor: float) -> Iterator[Coded]:
@@ -104,7 +106,7 @@ def coded_by_us(work: Work, levels: list[float], floor: float) -> Iterator[Coded
         for settings in our_settings(levels, floor):
             begun = time.perf_counter()
             nbytes, decode = ours(work.scan, work.mask, settings, folder)
-            shown = ", ".join(f"{k} {v:g}" for k, v in settings.items()) or "default"
+            shown = ", ".join(f"{k} {v}" for k, v in settings.items())
             shown += f", {time.perf_counter() - begun:.0f} s"
             yield Coded(OURS, shown, nbytes, partial(decoded_blocks, work, decode))
 

@@ -28,6 +28,7 @@ from ebsdarchive.errors import (
     OutputError,
 )
 from ebsdarchive.geometry import Grid
+from ebsdarchive.multimodal import registration
 from ebsdarchive.multimodal.image_frame import from_image_frame, to_image_frame
 from ebsdarchive.multimodal.light_channels import LightChannels
 from ebsdarchive.multimodal.polarised_light import c_axes
@@ -292,6 +293,16 @@ def test_mirrored_images_are_read_from_the_other_side(archive_path: Path, tmp_pa
     assert light_series(opened(archive_path), grid) == pytest.approx(pages.astype(float))
 
 
+def test_the_origin_is_that_of_the_file_s_first_pixel_mirrored_or_not(
+    archive_path: Path, light_file: Path
+) -> None:
+    placement = Placement(pixel_size_um=0.25, origin=(5.0, 1.0), mirrored=True)
+    ebsdarchive.attach(archive_path, light_file, stage_angles_deg=ANGLES, placement=placement)
+    stack = opened(archive_path)
+    assert stack.to_scan @ [0, 0, 1] == pytest.approx([5, 1])
+    assert stack.to_scan @ [3, 0, 1] == pytest.approx([4, 1])
+
+
 def test_points_of_a_hexagonal_grid_have_their_own_places(
     make_archive: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -368,7 +379,19 @@ def test_light_in_counts_becomes_the_channels_of_a_model() -> None:
 
 def test_images_of_one_grey_are_refused() -> None:
     with pytest.raises(ArgumentError, match="images with contrast, found 7 everywhere"):
-        normalised(np.full((3, 4, 5), 7.0))
+        normalised(np.full((3, 4, 5), 7.0), [0, 30, 60])
+
+
+def test_noise_changes_the_scale_of_the_light_little() -> None:
+    light = LightChannels.fit()
+    rng = np.random.default_rng(6)
+    clean = light.series(c_axes(uniform_quaternions(3000, rng)))
+    noisy = normalised(
+        2000 * (clean + 0.05 * rng.standard_normal(clean.shape)) + 300, light.stage_angles_deg
+    )
+    gain, offset = np.polyfit(clean.ravel(), noisy.ravel(), 1)
+    assert gain == pytest.approx(1, abs=0.05)
+    assert offset == pytest.approx(0, abs=0.03)
 
 
 def test_an_orientation_has_one_image_frame_whichever_sample_frame_it_came_in() -> None:
@@ -403,7 +426,11 @@ def specimen() -> dict:
     }
 
 
-def test_a_known_distortion_is_recovered_to_a_part_of_a_pixel(specimen: dict) -> None:
+@pytest.mark.parametrize("most_points", [10_000, 1000])  # all of the 2120, and some at random
+def test_a_known_distortion_is_recovered_to_a_part_of_a_pixel(
+    specimen: dict, most_points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registration, "MOST_POINTS", most_points)
     rng = np.random.default_rng(0)
     mean = specimen["series"].mean(axis=0)
     column, row = np.moveaxis(specimen["position"], -1, 0)
@@ -420,11 +447,17 @@ def test_a_known_distortion_is_recovered_to_a_part_of_a_pixel(specimen: dict) ->
     before = error(specimen["start"], 0)
     after = error(found.to_scan, found.displacement)
     assert before.mean() > 1.5
-    assert after.mean() < 0.3
-    assert after.max() < 1
+    assert after.mean() < (0.3 if most_points > fixed.size else 0.5)
+    assert after.max() < (1 if most_points > fixed.size else 2)
     assert found.information_after > found.information_before
     again = register(fixed, image, specimen["start"], nodes=3)
     assert np.array_equal(again.displacement, found.displacement)
+
+
+def test_images_without_contrast_are_not_registered() -> None:
+    fixed = np.random.default_rng(0).random((20, 30))
+    with pytest.raises(ArgumentError, match="images with contrast, found one grey value"):
+        register(fixed, np.full((20, 30), 7), np.array([[1.0, 0, 0], [0, 1, 0]]))
 
 
 def test_images_that_show_another_place_are_refused(specimen: dict) -> None:

@@ -116,6 +116,7 @@ def test_what_a_command_takes_its_verb_takes(name):
 
     called_otherwise = {
         "annotate": {"archive": "path"},
+        "attach": {"archive": "path"},
         "index": {"archive": "path"},
         "plot": {"archive": "path"},
         "publish": {"archive": "path"},
@@ -149,6 +150,10 @@ def test_what_a_command_takes_its_verb_takes(name):
             "coding_loss": "coding_loss_pct",
             "max_error": "max_error_counts",
         }
+    if name == "attach":
+        from ebsdarchive.verbs.attaching import Placement
+
+        taken |= dict.fromkeys(Placement.__dataclass_fields__)
     if name == "restore":
         from ebsdarchive.verbs.restore_options import RestoreOptions
 

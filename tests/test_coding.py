@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebsdarchive.codecs.images import cosines, decode_images, encode_images
+from ebsdarchive.codecs.images import cosines, decode_images, encode_images, rounded_images
 from ebsdarchive.codecs.integers import IntegerReader, IntegerWriter
 from ebsdarchive.codecs.networks import QuantisedNetwork, decode_network, encode_network
 from ebsdarchive.codecs.rans import PRECISION, Decoder, Tables, encode
@@ -137,6 +137,16 @@ def test_a_coarser_step_takes_fewer_bytes_and_zero_images_take_next_to_none():
     empty = encode_images(np.zeros_like(images), mask, 1.0)
     assert len(empty) < 100
     assert (decode_images(empty) == 0).all()
+
+
+@pytest.mark.parametrize("step", [0.7, 9.0, 1e6])
+def test_what_comes_back_is_known_without_the_bytes(step):
+    rng = np.random.default_rng(3)
+    images = np.cumsum(rng.normal(0, 9, (6, 11, 14)), axis=2).astype(np.float32)
+    mask = np.ones((11, 14), bool)
+    mask[:3, 9:] = False
+    decoded = decode_images(encode_images(images, mask, step))
+    np.testing.assert_array_equal(rounded_images(images, mask, step), decoded)
 
 
 def test_pixels_outside_the_mask_cost_nothing_and_disturb_nothing():

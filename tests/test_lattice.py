@@ -17,7 +17,13 @@ from ebsdarchive.geometry import Grid
 from ebsdarchive.neural.field import Field, FieldTensors
 from ebsdarchive.neural.fit import fit_field
 from ebsdarchive.neural.lattice import LatticeNetwork
-from ebsdarchive.neural.lattice_fit import LatticeOptions, _moved, _Values, _weights, fit_lattice
+from ebsdarchive.neural.lattice_fit import (
+    LatticeOptions,
+    _moved,
+    _Values,
+    fit_lattice,
+    label_weights,
+)
 from ebsdarchive.neural.options import FitOptions
 from ebsdarchive.neural.regions import Regions, edges_of_map
 from ebsdarchive.neural.storage import read_field
@@ -109,7 +115,7 @@ def test_a_lattice_has_no_kinks_at_its_places():
 def test_points_see_their_places_as_the_fit_believes():
     labels = grains()
     field = field_of(labels)
-    believed = _weights(labels, labels.max() + 1) @ field.tensors.lattice.values
+    believed = label_weights(labels, labels.max() + 1) @ field.tensors.lattice.values
     np.testing.assert_allclose(field.coefficients(field.grid.positions()), believed, atol=1e-4)
 
 

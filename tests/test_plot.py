@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import ebsdarchive
@@ -21,6 +22,7 @@ from ebsdarchive.geometry import Grid
 from ebsdarchive.neural.principal import principal_components
 from ebsdarchive.neural.storage import read_field
 from ebsdarchive.scan import Orientations, Phase
+from ebsdarchive.verbs.attaching import Placement
 from ebsdarchive.verbs.progress import silent, stage
 
 NI = Phase(0, "Ni", 225, "m-3m", (3.52, 3.52, 3.52, 90.0, 90.0, 90.0))
@@ -71,6 +73,11 @@ def whole(fitted_archive, tmp_path_factory):
         write_outlines(file["archive"], "boundaries", OUTLINES, label_map="grains")
         for name, data, units in (("grains", GRAINS, "1"), ("gradient", SLOPES, "counts/step")):
             write_map(file["archive"], name, data, long_name=name, units=units, samples_per_step=2)
+    images = np.arange(3 * 10 * 14, dtype=np.uint16).reshape(3, 10, 14)
+    tifffile.imwrite(path.with_name("light.tif"), images, photometric="minisblack")
+    ebsdarchive.attach(
+        path, path.with_name("light.tif"), stage_angles_deg=(0, 25, 50), placement=Placement(True)
+    )
     return with_orientations(path)
 
 

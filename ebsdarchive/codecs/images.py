@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ebsdarchive.codecs.integers import IntegerReader, IntegerWriter
 from ebsdarchive.errors import CorruptionError
 
-__all__ = ["decode_images", "encode_images"]
+__all__ = ["decode_images", "encode_images", "rounded_images"]
 
 _HEADER = struct.Struct("<5I3f")  # images, sy, sx, kept rows and columns; step, levels 1 and more
 _ROUNDING = 0.3  # magnitudes are rounded down more often than up: fewer bits for the same error
@@ -44,12 +44,8 @@ def encode_images(
     step
         Of the uniform quantiser, in the images' unit.
     """
-    transformed = _filled_transform(np.asarray(images, np.float32), mask, step)
-    magnitude = np.floor(np.abs(transformed) / step + _ROUNDING)
-    values = np.where(transformed < 0, -magnitude, magnitude).astype(np.int64)
-    first, more = _centroids(np.abs(transformed) / step, magnitude)
-    rows, columns = _extent(values)
-    count, sy, sx = images.shape
+    values, first, more = _rounded(images, mask, step)
+    (count, sy, sx), (_, rows, columns) = images.shape, values.shape
     writer = IntegerWriter(_CONTEXTS)
     walk = _Walk(count, rows, columns)
     for i, j in walk.diagonals():
@@ -58,6 +54,15 @@ def encode_images(
         walk.note(group, i, j)
     header = _HEADER.pack(count, sy, sx, rows, columns, step, first, more)
     return header + writer.to_bytes()
+
+
+def rounded_images(
+    images: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_], step: float
+) -> npt.NDArray[np.float32]:
+    """What `decode_images` makes of the bytes of `encode_images`, without these bytes."""
+    values, first, more = _rounded(images, mask, step)
+    step, first, more = (float(np.float32(number)) for number in (step, first, more))
+    return _synthesis(_levels(values, first, more), step, images.shape[1:])
 
 
 def decode_images(data: bytes) -> npt.NDArray[np.float32]:
@@ -80,13 +85,25 @@ def decode_images(data: bytes) -> npt.NDArray[np.float32]:
     for i, j in walk.diagonals():
         group = reader.take(walk.contexts(i, j).ravel()).reshape(count, len(i))
         walk.note(group, i, j)
-        size = np.abs(group)
-        level = np.where(size > 1, size + more, size * first)
-        values[:, i, j] = np.copysign(level, group) * (size > 0)
+        values[:, i, j] = _levels(group, first, more)
     reader.finish()
-    values *= np.float32(step)
-    vertical, horizontal = cosines(sy)[:rows], cosines(sx)[:columns]
-    return np.matmul(vertical.T, np.matmul(values, horizontal))
+    return _synthesis(values, step, (sy, sx))
+
+
+def _levels(values: npt.NDArray[np.int64], first: float, more: float) -> npt.NDArray[np.float32]:
+    """What whole numbers stand for, in steps."""
+    size = np.abs(values)
+    level = np.where(size > 1, size + more, size * first)
+    return (np.copysign(level, values) * (size > 0)).astype(np.float32)
+
+
+def _synthesis(
+    levels: npt.NDArray[np.float32], step: float, shape: tuple[int, ...]
+) -> npt.NDArray[np.float32]:
+    """(c, sy, sx) images of the lowest frequencies (c, rows, columns), in steps."""
+    _, rows, columns = levels.shape
+    vertical, horizontal = cosines(shape[0])[:rows], cosines(shape[1])[:columns]
+    return np.matmul(vertical.T, np.matmul(levels * np.float32(step), horizontal))
 
 
 @cache
@@ -163,6 +180,19 @@ def _filled_transform(
             before, momentum = now, grown
         filled[:, outside] = before
     return np.asarray(dctn(filled, axes=(1, 2), norm="ortho"), np.float32)
+
+
+def _rounded(
+    images: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_], step: float
+) -> tuple[npt.NDArray[np.int64], float, float]:
+    """(c, rows, columns) whole numbers of the frequencies that are kept; what magnitude 1 stands
+    for, and what is added to larger ones."""
+    transformed = _filled_transform(np.asarray(images, np.float32), mask, step)
+    magnitude = np.floor(np.abs(transformed) / step + _ROUNDING)
+    values = np.where(transformed < 0, -magnitude, magnitude).astype(np.int64)
+    first, more = _centroids(np.abs(transformed) / step, magnitude)
+    rows, columns = _extent(values)
+    return values[:, :rows, :columns], first, more
 
 
 def _centroids(size: npt.NDArray, magnitude: npt.NDArray) -> tuple[float, float]:

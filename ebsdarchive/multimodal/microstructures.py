@@ -151,15 +151,10 @@ def _pushed_apart(seeds: Floats, radii: Floats, box: Floats) -> Floats:
 
     The cells then have about the volumes of their spheres, which they would not at random places.
     """
-    from scipy.spatial import cKDTree
-
     for number in range(PACKING_ROUNDS):
         if number % ROUNDS_PER_SEARCH == 0:
             seeds = seeds % box
-            reach = min(2 * float(radii[0]), 0.49 * float(box.min()))
-            pairs = cKDTree(seeds, boxsize=box).query_pairs(reach, output_type="ndarray")
-            gap = _between(seeds, pairs, box)[1] - radii[pairs].sum(axis=1)
-            pairs = pairs[gap < float(np.median(radii))]  # what could meet before the next search
+            pairs = _near_pairs(seeds, radii, box)
         step, distance = _between(seeds, pairs, box)
         i, j = pairs.T
         overlap = np.clip(radii[i] + radii[j] - distance, 0, None)
@@ -176,6 +171,20 @@ def _pushed_apart(seeds: Floats, radii: Floats, box: Floats) -> Floats:
         length = np.linalg.norm(moves, axis=1, keepdims=True)
         seeds = seeds + moves * np.minimum(1, 0.5 * radii[:, None] / np.maximum(length, 1e-9))
     return seeds % box
+
+
+def _near_pairs(seeds: Floats, radii: Floats, box: Floats) -> npt.NDArray[np.int64]:
+    """(m, 2) spheres that overlap or could meet soon; radii fall, so the second is the smaller."""
+    from scipy.spatial import cKDTree
+
+    soon = float(np.median(radii))
+    reach = np.minimum(2 * radii + soon, 0.49 * float(box.min()))
+    found = cKDTree(seeds, boxsize=box).query_ball_point(seeds, reach)
+    first = np.repeat(np.arange(len(seeds)), [len(near) for near in found])
+    pairs = np.column_stack([first, np.concatenate(found).astype(np.int64)])
+    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+    gap = _between(seeds, pairs, box)[1] - radii[pairs].sum(axis=1)
+    return pairs[gap < soon]
 
 
 def _between(seeds: Floats, pairs: npt.NDArray[np.int64], box: Floats) -> tuple[Floats, Floats]:

@@ -19,19 +19,25 @@ Floats = npt.NDArray[np.float64]
 DARK_PERCENTILE, BRIGHT_PERCENTILE = 1.0, 99.5
 
 
-def normalised(series: Floats) -> Floats:
+def normalised(series: Floats, angles_deg: npt.ArrayLike, *, crossed: bool = True) -> Floats:
     """(a, ...) in units of the brightest crystal's intensity, of counts of unknown gain and offset.
 
-    It takes for granted that some grains are dark at some stage angle, as every grain is between
-    crossed polarisers, and that some grain has its c axis near the surface.
+    Darkest and brightest are those of the curve over the stage angle that fits each point, not of
+    single noisy values. It takes for granted that some grain has its c axis near the surface, and
+    that all grains are dark at some angle (crossed), or the darkest are (not crossed).
+
+    Raises
+    ------
+    ArgumentError
+        If the images show nothing of the scan or have no contrast, or see `at_stage_angles`.
     """
     known = series[:, np.isfinite(series).all(axis=0)]
     if known.size == 0:
         raise ArgumentError("light: expected images that show the scanned area, found none of it")
-    low = float(np.percentile(known.min(axis=1), DARK_PERCENTILE))
-    low = min(low, float(np.percentile(known.min(axis=0), DARK_PERCENTILE)))
-    high = float(np.percentile(known.max(axis=0), BRIGHT_PERCENTILE))
-    if not high > low:
+    curves = at_stage_angles(known, angles_deg, np.arange(0, 180, 5), crossed=crossed)
+    low = float(np.percentile(curves.min(axis=0), 50 if crossed else DARK_PERCENTILE))
+    high = float(np.percentile(curves.max(axis=0), BRIGHT_PERCENTILE))
+    if not high - low > 1e-9 * max(abs(high), abs(low)):
         raise ArgumentError(f"light: expected images with contrast, found {low:g} everywhere")
     return (series - low) / (high - low)
 
@@ -82,9 +88,10 @@ def light_channels_of(
 
     Stage angles of the stack and of the channels may differ.
     """
-    series = normalised(light_series(stack, grid))
     analyser = channels.analyser_deg if stack.analyser_deg is None else stack.analyser_deg
     crossed = abs(analyser - CROSSED) < 1e-6
+    series = light_series(stack, grid)
+    series = normalised(series, stack.stage_angles_deg, crossed=crossed)
     moved = at_stage_angles(
         series, stack.stage_angles_deg, channels.stage_angles_deg, crossed=crossed
     )

@@ -69,7 +69,7 @@ def register(
     image
         (rows, columns) of the other instrument.
     to_scan
-        (2, 3) where it is thought to lie; a few points off is fine, half a grain better.
+        (2, 3) where it is thought to lie, to within half a grain or so.
     nodes
         Intervals of the B-spline along each side of the scan; 0 for an affine transform alone.
     seed
@@ -102,6 +102,8 @@ def _found(
 ) -> Registered:
     """What `register` finds, with as many threads as SimpleITK is set to."""
     seen, origin = _laid_over(image, to_scan, fixed.shape)
+    if not np.ptp(seen) > 0:
+        raise ArgumentError("register: expected images with contrast, found one grey value")
     target = sitk.GetImageFromArray(_standard(fixed).astype(np.float32))
     moving = sitk.GetImageFromArray(_standard(seen).astype(np.float32))
     moving.SetOrigin(origin)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.codecs.images import decode_images, encode_images
+from ebsdarchive.codecs.images import decode_images
 from ebsdarchive.codecs.inflating import inflated
 from ebsdarchive.codecs.lattices import QuantisedLattice, decode_lattice, encode_lattice
 from ebsdarchive.codecs.networks import QuantisedNetwork, decode_network, encode_network
@@ -19,7 +19,14 @@ from ebsdarchive.errors import CorruptionError
 from ebsdarchive.neural.field import FieldTensors
 from ebsdarchive.neural.lattice import LatticeNetwork
 
-__all__ = ["CodedField", "decode_field", "decode_mask", "encode_field", "encode_mask"]
+__all__ = [
+    "CodedField",
+    "decode_field",
+    "decode_mask",
+    "encode_field",
+    "encode_mask",
+    "images_of",
+]
 
 
 @dataclass(frozen=True)
@@ -58,37 +65,52 @@ class CodedField:
 
 def encode_field(
     network: QuantisedNetwork | QuantisedLattice | None,
-    basis: npt.NDArray[np.float32],
+    images: bytes,
     mean_pattern: npt.NDArray[np.float32],
     mask: npt.NDArray[np.bool_],
-    step: float,
-    omega_first: float,
-    omega_hidden: float,
+    omegas: tuple[float, float],
 ) -> CodedField:
-    """Code a field.
+    """The streams of a field.
 
     Parameters
     ----------
     network
         With outputs of unit variance, so that all images may share one step; None at rank 1.
+    images
+        Of `images_of`, coded.
+    mean_pattern, mask
+        As in `FieldTensors`.
+    omegas
+        Frequency factors of the first and of the other sine layers.
+    """
+    outside = mean_pattern[~mask]
+    return CodedField(
+        network=encode_network(network) if isinstance(network, QuantisedNetwork) else b"",
+        images=images,
+        mask=encode_mask(mask),
+        omega_first=float(omegas[0]),
+        omega_hidden=float(omegas[1]),
+        outside_counts=float(outside.mean()) if outside.size else 0.0,
+        lattice=encode_lattice(network) if isinstance(network, QuantisedLattice) else b"",
+    )
+
+
+def images_of(
+    basis: npt.NDArray[np.float32],
+    mean_pattern: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.float32]:
+    """(rank, sy, sx) the images of a field, mean pattern first, in the order that they are stored.
+
+    Parameters
+    ----------
     basis, mean_pattern, mask
         As in `FieldTensors`.
-    step
-        Of the images, counts.
     """
     images = np.zeros((len(basis) + 1, *mask.shape), dtype=np.float32)
     images[0] = mean_pattern
     images[1:, mask] = basis
-    outside = mean_pattern[~mask]
-    return CodedField(
-        network=encode_network(network) if isinstance(network, QuantisedNetwork) else b"",
-        images=encode_images(images, mask, step),
-        mask=encode_mask(mask),
-        omega_first=float(omega_first),
-        omega_hidden=float(omega_hidden),
-        outside_counts=float(outside.mean()) if outside.size else 0.0,
-        lattice=encode_lattice(network) if isinstance(network, QuantisedLattice) else b"",
-    )
+    return images
 
 
 def decode_field(coded: CodedField, shape: tuple[int, int]) -> FieldTensors:

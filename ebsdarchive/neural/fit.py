@@ -1,27 +1,30 @@
 """Fitting a neural field to a scan: sample, plan, projection, training, coding, measured errors.
 
 Owns the order of the steps; each step is in the module of its name, and the choices between them
-are in `plan`. The scan is read in blocks: once in part for the sample, then three times in full.
-Memory: the sample (256 MiB as float32, and as much for its decomposition), the coefficients
-(768 MiB at most) and a few blocks.
+are in `beginning` and `plan`. The scan is read in blocks: once in part for the sample, then three
+times in full. Memory: the sample (256 MiB as float32, and as much for its decomposition), the
+coefficients (768 MiB at most), patterns of a lattice's labels (three times 512 MiB at most) and a
+few blocks.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ebsdarchive.errors import FitError
+from ebsdarchive.codecs.lattices import QuantisedLattice
 from ebsdarchive.geometry import Grid
-from ebsdarchive.neural import plan as planning
-from ebsdarchive.neural.basis import RANK_LIMIT, Basis, Dictionary, choose_rank, klt_of_sample
+from ebsdarchive.neural.basis import Basis, Dictionary
+from ebsdarchive.neural.beginning import basis_of, plans_for
 from ebsdarchive.neural.coded import CodedField
 from ebsdarchive.neural.field import Field, FieldTensors
 from ebsdarchive.neural.journal import Journal, Progress
+from ebsdarchive.neural.label_patterns import fits_in_memory, gather_label_patterns
+from ebsdarchive.neural.lattice_coding import code_lattice
 from ebsdarchive.neural.networks import NetworkMaker
 from ebsdarchive.neural.options import (
     WIDEST,
@@ -30,16 +33,15 @@ from ebsdarchive.neural.options import (
     next_width,
     whole_width,
 )
-from ebsdarchive.neural.pixels import detector_mask, pixel_weights, values_inside
 from ebsdarchive.neural.plan import Plan
-from ebsdarchive.neural.projection import coefficient_limit, project
+from ebsdarchive.neural.projection import Projection, project
 from ebsdarchive.neural.refine import FieldErrors, measure_errors, refit_basis
-from ebsdarchive.neural.sample import Sample, draw_sample, noise_variance
+from ebsdarchive.neural.sample import draw_sample, noise_counts
 from ebsdarchive.neural.search import descend
 from ebsdarchive.neural.tuning import Probe, Uncoded, coded_for
 from ebsdarchive.scan import ArrayPatterns, Scan
 
-__all__ = ["FitOptions", "FitResult", "Progress", "fit_field", "noise_counts"]
+__all__ = ["FitOptions", "FitResult", "Progress", "fit_field"]
 
 HELD_BYTES = 256 << 20  # scans up to this size are read once and held
 TARGET_ATTEMPTS = 3
@@ -47,6 +49,7 @@ SEARCHED_POINTS, SEARCHED_FITS = 5000, 10  # scans up to this size; fits of one
 CODING_MISS = 0.02  # of a target, that a finer step may make up for
 MISSED = 100.0  # a miss of a target by 1 % counts as twice the cost
 MORE_COMPONENTS, FINER_STEP, WIDER = 1.3, 0.8, 1.4  # where a target was missed
+RELABELLED, OTHER_STEP = 2, 1.6  # times that labels are found anew, and steps that are alike
 
 
 @dataclass(frozen=True)
@@ -129,13 +132,11 @@ class _Fit:
                 held = self.scan.patterns.read(0, n)
                 self.scan = replace(self.scan, patterns=ArrayPatterns(held))
             sample = draw_sample(self.scan, self.options.seed)
-            mask = self._mask(sample)
-            weights = pixel_weights(sample, mask, self.options.band_weight)
-            basis = self._basis(sample, mask, weights)
-            self.noise = noise_counts(sample, mask)
+            basis = basis_of(sample, n, self.options, self.dictionary)
+            self.noise = noise_counts(sample, basis.mask)
         with stage("plan"):
-            plans = self._plans(sample, basis)
-            self.probe = Probe.of(sample, mask)
+            plans = plans_for(sample, basis, n, self.options, self.maker.depth, self.journal)
+            self.probe = Probe.of(sample, basis.mask)
             del sample
         if self._searches(plans[0]):
             return self._judged(self._searched(basis, plans))
@@ -220,73 +221,6 @@ class _Fit:
                 )
         return replace(result, log=log, checkpoints=tuple(sorted(self.maker.checkpoints)))
 
-    def _basis(
-        self, sample: Sample, mask: npt.NDArray[np.bool_], weights: npt.NDArray[np.float32]
-    ) -> Basis:
-        """As many components as were asked for, or as the rank rule and the memory allow."""
-        n = self.scan.grid.size
-        limit = min(RANK_LIMIT, coefficient_limit(n))
-        rank = self.options.rank
-        if self.dictionary is not None:
-            most, given = rank - 1 if isinstance(rank, int) else limit, self.dictionary
-            return klt_of_sample(sample, mask, weights, most, self.options.seed, given)
-        if isinstance(rank, int):
-            if rank - 1 > coefficient_limit(n):
-                raise FitError(
-                    f"rank: expected at most {coefficient_limit(n) + 1} for {n} points, "
-                    f"found {rank}"
-                )
-            return klt_of_sample(sample, mask, weights, rank - 1, self.options.seed)
-        some = min(limit, 128 if self.options.target_mae_pct is None else 512)
-        basis = klt_of_sample(sample, mask, weights, some, self.options.seed)
-        if choose_rank(basis, len(sample.pairs)).rank > 0.7 * some and some < limit:
-            basis = klt_of_sample(sample, mask, weights, limit, self.options.seed)
-        return basis
-
-    def _mask(self, sample: Sample) -> npt.NDArray[np.bool_]:
-        """The pixels to fit: those that the dictionary knows, where there is one."""
-        given, shape = self.dictionary, sample.patterns.shape[1:]
-        if given is not None and given.patterns.shape[1:] != shape:
-            raise FitError(
-                f"{given.source}: expected basis patterns of {shape} pixels, found "
-                f"{given.patterns.shape[1:]}; take them from a scan with the same detector settings"
-            )
-        if given is None or given.mask is None:
-            return detector_mask(sample, self.options.mask)
-        return given.mask
-
-    def _plans(self, sample: Sample, basis: Basis) -> list[Plan]:
-        """Rank, step and perhaps width for what was asked for; with other ranks behind the best
-        where there is a target."""
-        options, most = self.options, len(basis.variances) + 1
-        if isinstance(options.rank, int):
-            if most < options.rank:
-                self.journal.note(
-                    f"rank {options.rank} lowered to {most}: the patterns span no more"
-                )
-            ranks = [most]
-        else:
-            choice = choose_rank(basis, len(sample.pairs))
-            self.journal.log["rank_rule"] = dict(vars(choice))
-            ranks = [choice.rank]
-            if options.target_size_mb is not None:
-                ranks = sorted({max(1, round(choice.rank * part)) for part in (0.25, 0.5, 1)})
-            if options.target_mae_pct is not None:
-                ranks = sorted({1, most, *(round(1.25**i) for i in range(32) if 1.25**i < most)})
-        floors = planning.floors(sample, basis, ranks)
-        if options.target_size_mb is not None:
-            size = 1e6 * options.target_size_mb
-            return planning.plans_for_size(basis, floors, size, self.maker.depth)
-        if options.target_mae_pct is not None:
-            inside = values_inside(sample.patterns, basis.mask)
-            span = float(inside.max()) - float(inside.min())
-            goal = options.target_mae_pct * span / 100
-            able = [floor for floor in floors if floor.mae_counts < goal][:5]
-            n, depth = self.scan.grid.size, self.maker.depth
-            plans = planning.plans_for_error(basis, able, goal, n, depth)
-            return plans or [planning.plan_for_loss(basis, floors[-1], 0.01)]
-        return [planning.plan_for_loss(basis, floors[-1], options.coding_loss_pct / 100)]
-
     def _attempt(self, basis: Basis, plan: Plan, wider: float = 1.0) -> FitResult:
         """Project, train, refit, code and measure at the rank of a plan."""
         n, scan, stage = self.scan.grid.size, self.scan, self.journal.stage
@@ -300,16 +234,19 @@ class _Fit:
             noise = min(float(np.nansum(basis.noise)), spread * len(projection.scale))
             quantised = self.maker.make(projection, plan, noise, wider)
             network = self.maker.evaluated(quantised)
-        with stage("refit", n) as tick:
-            refit = refit_basis(scan, network, projection.mean_pattern, basis.mask, tick)
         low, high = projection.range_counts
         target = self.options.target_mae_pct
         goal = None if target is None else target * (high - low) / 100
-        with stage("code"):
-            uncoded = Uncoded(quantised, network, refit, basis.mask, self.maker.omegas)
-            step, coded, tensors = coded_for(
-                uncoded, self.options, goal, plan.step, self.probe, scan.grid
-            )
+        if isinstance(quantised, QuantisedLattice) and fits_in_memory(quantised, basis.mask):
+            step, coded, tensors = self._of_labels(quantised, projection, basis, plan, noise, goal)
+        else:
+            with stage("refit", n) as tick:
+                refit = refit_basis(scan, network, projection.mean_pattern, basis.mask, tick)
+            with stage("code"):
+                uncoded = Uncoded(quantised, network, refit, basis.mask, self.maker.omegas)
+                step, coded, tensors = coded_for(
+                    uncoded, self.options, goal, plan.step, self.probe, scan.grid
+                )
         with stage("measure", n) as tick:
             errors = measure_errors(scan, Field(tensors, scan.grid), self.noise, tick)
         log = {
@@ -321,12 +258,33 @@ class _Fit:
         }
         return FitResult(coded, tensors, errors, log)
 
+    def _of_labels(
+        self, lattice: QuantisedLattice, projection: Projection, basis: Basis, plan: Plan,
+        noise: float, goal: float | None,
+    ) -> tuple[float, CodedField, FieldTensors]:  # fmt: skip
+        """The field of a lattice's labels: the images' step, the bytes, what they decode to.
 
-def noise_counts(sample: Sample, mask: npt.NDArray[np.bool_], pixels: int = 1024) -> float | None:
-    """Standard deviation in counts of a pixel's noise, over part of the mask's pixels."""
-    if len(sample.pairs) == 0:
-        return None
-    chosen = np.flatnonzero(mask)
-    chosen = chosen[:: max(1, len(chosen) // pixels)]
-    values = sample.patterns.reshape(len(sample.patterns), -1)[:, chosen].astype(np.float32)
-    return float(np.sqrt(noise_variance(values, sample.pairs).mean()))
+        Labels are found for what a bit is worth at the step that is planned; where a target asks
+        for quite another step, they are found once more.
+        """
+        scan, stage = self.scan, self.journal.stage
+        for again in range(RELABELLED + 1):
+            with stage("refit", scan.grid.size) as tick:
+                patterns = gather_label_patterns(
+                    scan, lattice.labels, projection.mean_pattern, basis.mask, tick
+                )
+            with stage("code"):
+                found = code_lattice(
+                    patterns, basis.weights, plan, self.options, goal, self.noise, self.probe,
+                    scan.grid,
+                )  # fmt: skip
+            change = min(max(found[0] / plan.step, 0.1), 10.0)
+            alike = 1 / OTHER_STEP < change < OTHER_STEP
+            targeted = goal is not None or self.options.target_size_mb is not None
+            if again == RELABELLED or alike or not targeted:
+                break
+            plan = replace(plan, step=plan.step * change**0.8, network_error=math.inf)
+            lattice = self.maker.lattice(projection, plan, noise)
+            if not fits_in_memory(lattice, basis.mask):
+                break
+        return found

@@ -15,7 +15,7 @@ import numpy as np
 
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.geometry import Grid
-from ebsdarchive.neural.fit import HELD_BYTES, noise_counts
+from ebsdarchive.neural.fit import HELD_BYTES
 from ebsdarchive.neural.joint_field import JointField, JointTensors
 from ebsdarchive.neural.joint_samples import JointSamples
 from ebsdarchive.neural.joint_schedule import JointSchedule, auto_joint_steps
@@ -23,7 +23,7 @@ from ebsdarchive.neural.journal import Journal, Progress
 from ebsdarchive.neural.options import FitOptions
 from ebsdarchive.neural.pixels import detector_mask, pixel_weights, values_inside
 from ebsdarchive.neural.refine import FieldErrors, measure_errors
-from ebsdarchive.neural.sample import Sample, draw_sample
+from ebsdarchive.neural.sample import Sample, draw_sample, noise_counts
 from ebsdarchive.scan import ArrayPatterns, Scan
 
 __all__ = ["JointResult", "fit_joint"]

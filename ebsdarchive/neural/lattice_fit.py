@@ -19,7 +19,7 @@ from ebsdarchive.codecs.lattices import QuantisedLattice, steps_of_labels
 from ebsdarchive.neural.lattice import spline
 from ebsdarchive.neural.regions import Regions, edges_of_map
 
-__all__ = ["LatticeOptions", "fit_lattice"]
+__all__ = ["LatticeOptions", "fit_lattice", "label_weights", "rounded_lattice", "uncorrelated"]
 
 SEEN = 48  # components, the strongest, by which regions are told apart
 BITS_PER_EDGE = 1.0  # of a boundary, for each two places that it separates
@@ -88,7 +88,10 @@ def fit_lattice(
         if found.error - how.noise <= how.most or attempt == ATTEMPTS - 1:
             break
         bit /= 2
-    return _rounded(labels, found, how), found.error
+    values, energies = uncorrelated(
+        found.solved, found.normal, found.mean, WEAKEST * how.image_step**2
+    )
+    return rounded_lattice(labels, values, energies, how.value_step), found.error
 
 
 def _regions(
@@ -143,7 +146,7 @@ class _Values:
         scale: npt.NDArray[np.float32],
     ) -> None:
         n, k = labels.size, int(labels.max()) + 1
-        weights = _weights(labels, k)
+        weights = label_weights(labels, k)
         moment = np.empty((k, targets.shape[1]))
         energy = 0.0
         for start in range(0, targets.shape[1], 32):
@@ -157,20 +160,31 @@ class _Values:
         fitted = 2 * (moment * self.solved).sum() - ((gram @ self.solved) * self.solved).sum()
         self.error = max(energy - float(fitted), 0.0) / n
 
-    def turned(self, least: float) -> tuple[npt.NDArray, npt.NDArray]:
-        """(k, o) values of outputs that are uncorrelated and of unit variance, and (o,) energies,
-        descending, that these stand for; without those below `least`."""
-        mean = self.mean @ self.solved
-        covariance = self.solved.T @ (self.normal @ self.solved) - np.outer(mean, mean)
-        energies, vectors = np.linalg.eigh(covariance)
-        energies, vectors = energies[::-1], vectors[:, ::-1]
-        kept = energies > max(least, 1e-7 * energies[0], 1e-30)
-        kept[0] = True
-        energies = np.maximum(energies[kept], 1e-30)
-        return (self.solved - mean) @ vectors[:, kept] / np.sqrt(energies), energies
+
+def uncorrelated(
+    values: npt.NDArray, normal: sparse.spmatrix, mean: npt.NDArray, least: float
+) -> tuple[npt.NDArray, npt.NDArray]:
+    """(k, o) values of outputs that are uncorrelated and of unit variance over the points, and (o,)
+    energies, descending, that these stand for; without those below `least`.
+
+    Parameters
+    ----------
+    values
+        (k, c) of labels, counts.
+    normal, mean
+        (k, k) mean over points of products of the labels' weights, and (k,) of the weights.
+    """
+    centre = mean @ values
+    covariance = values.T @ (normal @ values) - np.outer(centre, centre)
+    energies, vectors = np.linalg.eigh(covariance)
+    energies, vectors = energies[::-1], vectors[:, ::-1]
+    kept = energies > max(least, 1e-7 * energies[0], 1e-30)
+    kept[0] = True
+    energies = np.maximum(energies[kept], 1e-30)
+    return (values - centre) @ vectors[:, kept] / np.sqrt(energies), energies
 
 
-def _weights(labels: npt.NDArray[np.int64], k: int) -> sparse.csr_matrix:
+def label_weights(labels: npt.NDArray[np.int64], k: int) -> sparse.csr_matrix:
     """(n, k) weights of the labels at the points."""
     around = np.pad(labels, 1, mode="edge")
     (ny, nx), n = labels.shape, labels.size
@@ -195,7 +209,7 @@ def _moved(
     """
     labels, (ny, nx) = labels.copy(), labels.shape
     values = values.astype(np.float32)
-    error = np.asarray(_weights(labels, len(values)) @ values, np.float32) - vectors
+    error = np.asarray(label_weights(labels, len(values)) @ values, np.float32) - vectors
     error = error.reshape(ny, nx, -1)
     weights = _margin_weights(ny), _margin_weights(nx)
     for _ in range(SWEEPS):
@@ -256,12 +270,22 @@ def _margin_weights(n: int) -> npt.NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
-def _rounded(
-    labels: npt.NDArray[np.int64], found: _Values, how: LatticeOptions
+def rounded_lattice(
+    labels: npt.NDArray[np.int64],
+    values: npt.NDArray,
+    energies: npt.NDArray,
+    value_step: Callable[[int], float],
 ) -> QuantisedLattice:
-    """The lattice in whole steps, each of which adds the same error."""
-    values, energies = found.turned(WEAKEST * how.image_step**2)
-    counts = how.value_step(values.size) / np.sqrt(energies)  # step of a label that is everywhere
+    """The lattice in whole steps, each of which adds the same error.
+
+    Parameters
+    ----------
+    values, energies
+        As `uncorrelated` gives them.
+    value_step
+        As in `LatticeOptions`.
+    """
+    counts = value_step(values.size) / np.sqrt(energies)  # step of a label that is everywhere
     step = float(np.float32(np.exp(np.log(counts).mean())))
     exponents = np.clip(np.rint(2 * np.log2(counts / step)), -100, 100).astype(np.int64)
     steps = steps_of_labels(labels, len(values), step)[:, None] * np.exp2(exponents / 2)

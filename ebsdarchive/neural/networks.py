@@ -126,7 +126,7 @@ class NetworkMaker:
         kind = self.options.network
         if kind == "sine" or self.start is not None or self.grid.is_hexagonal:
             return self._sine_layers(projection, plan, noise, wider)
-        lattice = self._lattice(projection, plan, noise, wider)
+        lattice = self.lattice(projection, plan, noise, wider)
         if kind == "lattice":
             return lattice
         costs = {"lattice": self._cost(lattice, projection, plan, noise)}
@@ -141,8 +141,8 @@ class NetworkMaker:
         self.journal.log["networks"] = costs
         return made
 
-    def _lattice(
-        self, projection: Projection, plan: Plan, noise: float, wider: float
+    def lattice(
+        self, projection: Projection, plan: Plan, noise: float, wider: float = 1.0
     ) -> QuantisedLattice:
         """A lattice whose regions are worth their bytes, rounded."""
         how = LatticeOptions(

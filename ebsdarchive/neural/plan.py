@@ -14,13 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.codecs.images import decode_images, encode_images
+from ebsdarchive.codecs.images import encode_images, rounded_images
 from ebsdarchive.neural.basis import Basis
 from ebsdarchive.neural.options import auto_width, parameters, width_for
 from ebsdarchive.neural.pixels import values_inside
 from ebsdarchive.neural.sample import Sample
 
 __all__ = [
+    "ERROR_SLOPE",
+    "SIZE_SLOPE",
     "Floor",
     "Plan",
     "allowed_energy",
@@ -75,6 +77,9 @@ class Plan:
     network_error
         Squared error of a pattern, noise left out, that the network is to stay below even where
         bytes do not pay for it.
+    capped
+        Whether the rank is the largest that a basis of a sample may have, not the one that is
+        needed.
     """
 
     rank: int
@@ -83,6 +88,7 @@ class Plan:
     width: int | None = None
     expected_bytes: float = 0.0
     network_error: float = math.inf
+    capped: bool = False
 
     def weight_step(self, count: float) -> float:
         """The step, in counts of the images, at which to round `count` weights.
@@ -169,8 +175,7 @@ class _Trial:
 
     def error(self, step: float) -> float:
         """Squared error of a pattern that coding adds."""
-        data = encode_images(self.images, self.mask, step)
-        change = (decode_images(data) - self.images)[:, self.mask]
+        change = (rounded_images(self.images, self.mask, step) - self.images)[:, self.mask]
         return float(np.einsum("ij,ij->", change, change, dtype=np.float64))
 
     def size(self, step: float) -> float:

@@ -13,7 +13,7 @@ from ebsdarchive.neural.pixels import values_inside
 from ebsdarchive.neural.sample import require_finite
 from ebsdarchive.scan import Scan
 
-__all__ = ["FieldErrors", "Refit", "measure_errors", "refit_basis"]
+__all__ = ["FieldErrors", "Refit", "measure_errors", "refit_basis", "solved_basis"]
 
 RIDGE = 1e-7
 PERCENTILES = (5, 25, 50, 75, 95, 99)
@@ -122,13 +122,34 @@ def refit_basis(
         energy += float(np.einsum("ij,ij->", change, change, dtype=np.float64))
         moment += a.T @ change
         progress(stop)
+    return solved_basis(normal, moment, energy, scan.grid.size, mean_pattern, mask)
+
+
+def solved_basis(
+    normal: npt.NDArray[np.float64],
+    moment: npt.NDArray,
+    energy: float,
+    n: int,
+    mean_pattern: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.bool_],
+) -> Refit:
+    """The least-squares basis from sums over `n` points.
+
+    Parameters
+    ----------
+    normal, moment
+        (c, c) sum of a'a and (c, m) of a'd, a being 1 and the coefficients of a point, and d (m,)
+        what its pattern is off `mean_pattern` inside the mask.
+    energy
+        Sum of d'd.
+    """
+    c = len(normal)
     ridged = normal + RIDGE * np.trace(normal) / c * np.eye(c)
     solved = np.linalg.solve(ridged, moment.astype(np.float64))
     held = 2 * float(np.einsum("ip,ip->", solved, moment, dtype=np.float64))
     held -= float(np.einsum("ip,ip->", solved, normal @ solved))
     mean = mean_pattern.copy()
     mean[mask] += solved[0].astype(np.float32)
-    n = scan.grid.size
     return Refit(solved[1:].astype(np.float32), mean, normal / n, max(energy - held, 0.0) / n)
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "Sample",
     "draw_sample",
     "neighbour_pairs",
+    "noise_counts",
     "noise_variance",
     "require_finite",
     "sample_indices",
@@ -106,6 +107,16 @@ def noise_variance(values: npt.NDArray, pairs: npt.NDArray[np.int64]) -> npt.NDA
         return np.full(values.shape[1], np.nan)
     difference = values[pairs + 1].astype(np.float32) - values[pairs]
     return np.median(difference**2, axis=0).astype(np.float64) / (2 * CHI2_MEDIAN)
+
+
+def noise_counts(sample: Sample, mask: npt.NDArray[np.bool_], pixels: int = 1024) -> float | None:
+    """Standard deviation in counts of a pixel's noise, over part of the mask's pixels."""
+    if len(sample.pairs) == 0:
+        return None
+    chosen = np.flatnonzero(mask)
+    chosen = chosen[:: max(1, len(chosen) // pixels)]
+    values = sample.patterns.reshape(len(sample.patterns), -1)[:, chosen].astype(np.float32)
+    return float(np.sqrt(noise_variance(values, sample.pairs).mean()))
 
 
 def require_finite(patterns: npt.NDArray, first: int, grid: Grid) -> None:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from ebsdarchive.codecs.images import encode_images, rounded_images
 from ebsdarchive.codecs.lattices import QuantisedLattice
 from ebsdarchive.codecs.networks import QuantisedNetwork
 from ebsdarchive.geometry import Grid
 from ebsdarchive.neural import plan as planning
-from ebsdarchive.neural.coded import CodedField, decode_field, encode_field
+from ebsdarchive.neural.coded import CodedField, decode_field, encode_field, images_of
 from ebsdarchive.neural.field import FieldTensors, Outputs
 from ebsdarchive.neural.options import FitOptions
 from ebsdarchive.neural.pixels import values_inside
 from ebsdarchive.neural.refine import Refit
 from ebsdarchive.neural.sample import Sample
 
-__all__ = ["Probe", "Uncoded", "coded_for"]
+__all__ = ["LEAST_LOSS", "Probe", "SomeImages", "Uncoded", "coded_for"]
 
 PROBES = 2048  # patterns on which a step is tuned to a target
 AIM, NEAR = 0.999, 0.994  # of a target error: where to aim, and what is near enough
 CORRECTIONS = 3
+MOST_IMAGES, RUN = 64, 8  # of many, looked at while steps are sought; neighbours predict each other
 LEAST_LOSS = 0.005  # of the error, to be given to the images where a target is out of reach
 
 
@@ -66,14 +68,42 @@ class Uncoded:
     mask: npt.NDArray[np.bool_]
     omegas: tuple[float, float]
 
-    def coded(self, step: float) -> tuple[CodedField, FieldTensors]:
-        """The field at a step, in bytes and decoded."""
-        coded = encode_field(
-            self.quantised, self.refit.basis, self.refit.mean_pattern, self.mask, step,
-            *self.omegas,
-        )  # fmt: skip
-        sy, sx = self.mask.shape
-        return coded, decode_field(coded, (sy, sx))
+    def images(self) -> npt.NDArray[np.float32]:
+        """(rank, sy, sx) mean pattern and basis."""
+        return images_of(self.refit.basis, self.refit.mean_pattern, self.mask)
+
+    def coded(self, images: bytes) -> CodedField:
+        """The field with such images."""
+        return encode_field(self.quantised, images, self.refit.mean_pattern, self.mask, self.omegas)
+
+
+class SomeImages:
+    """A few of a field's many images, whose steps and sizes tell those of all.
+
+    Parameters
+    ----------
+    refit
+        With outputs of unit variance that are hardly correlated.
+    """
+
+    def __init__(self, refit: Refit, mask: npt.NDArray[np.bool_]) -> None:
+        count = len(refit.basis)
+        every = max(1, -(-count // MOST_IMAGES))
+        chosen = np.flatnonzero(np.arange(count) // RUN % every == 0)
+        self._mask = mask
+        self._images = images_of(refit.basis[chosen], refit.mean_pattern, mask)
+        self._share = len(chosen) / count if count else 1.0
+        self.all = len(chosen) == count
+
+    def added(self, step: float) -> float:
+        """Squared error of a pattern that coding all images adds."""
+        change = (rounded_images(self._images, self._mask, step) - self._images)[:, self._mask]
+        squares = np.einsum("ij,ij->i", change, change)
+        return float(squares[0]) + float(squares[1:].sum()) / self._share
+
+    def size(self, step: float) -> float:
+        """Bytes of all images."""
+        return len(encode_images(self._images, self._mask, step)) / self._share
 
 
 def coded_for(
@@ -89,29 +119,34 @@ def coded_for(
     guess
         A step to begin with.
     """
-    last: dict[float, tuple[CodedField, FieldTensors]] = {}
+    refit, mask, images = uncoded.refit, uncoded.mask, uncoded.images()
+    others, some = uncoded.coded(b""), SomeImages(uncoded.refit, uncoded.mask)
+    last: dict[float, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = {}
 
-    def at(step: float) -> tuple[CodedField, FieldTensors]:
+    def at(step: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Basis and mean pattern as they come back."""
         if step not in last:
             last.clear()
-            last[step] = uncoded.coded(step)
+            rounded = rounded_images(images, mask, step)
+            last[step] = np.ascontiguousarray(rounded[1:, mask]), rounded[0]
         return last[step]
 
     def added(step: float) -> float:
-        tensors = at(step)[1]
-        return uncoded.refit.added(tensors.basis, tensors.mean_pattern, uncoded.mask)
+        return refit.added(*at(step), mask)
 
     def size(step: float) -> float:
-        return float(at(step)[0].nbytes)
-
-    refit, mask = uncoded.refit, uncoded.mask
+        return float(len(encode_images(images, mask, step)))
 
     def within(loss: float, guess: float) -> float:
         goal = planning.allowed_energy(loss, refit.residual_energy, refit.mean_pattern)
+        if not some.all:
+            guess = planning.solve_step(some.added, goal, guess, planning.ERROR_SLOPE)
         return planning.solve_step(added, goal, guess, planning.ERROR_SLOPE)
 
     if options.target_size_mb is not None:
-        goal = 1e6 * options.target_size_mb
+        goal = max(1e6 * options.target_size_mb - others.nbytes, 1.0)
+        if not some.all:
+            guess = planning.solve_step(some.size, goal, guess, planning.SIZE_SLOPE)
         step = planning.solve_step(size, goal, guess, planning.SIZE_SLOPE)
     elif goal_counts is None:
         step = within(options.coding_loss_pct / 100, guess)
@@ -122,11 +157,12 @@ def coded_for(
         loss = max(aim / exact - 1 if exact > 0 else 0.0, LEAST_LOSS)
         step = within(loss, guess)
         for _ in range(CORRECTIONS):
-            tensors = at(step)[1]
-            found = probe.mae(features, tensors.basis, tensors.mean_pattern, mask)
+            found = probe.mae(features, *at(step), mask)
             if NEAR * goal_counts < found <= goal_counts or not exact < min(aim, found):
                 break
             # the loss in energy that this loss in absolute error goes with
             loss *= (aim - exact) / (found - exact)
             step = within(max(loss, LEAST_LOSS), step)
-    return step, *at(step)
+    coded = replace(others, images=encode_images(images, mask, step))
+    sy, sx = mask.shape
+    return step, coded, decode_field(coded, (sy, sx))

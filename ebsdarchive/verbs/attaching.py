@@ -255,21 +255,18 @@ def _placed(
                 f"in um, or --same-field if they show just the scanned area"
             )
         x_end, y_end = grid.extent
-        scale = np.array([(x_end + 1) / width, (y_end + 1) / height])
-        linear, offset = np.diag(scale), scale / 2 - 0.5
+        linear = np.diag([(x_end + 1) / width, (y_end + 1) / height])
         name = "same-field"
     else:
         linear = _linear(placement, grid, size, where)
-        middle = np.array([(width - 1) / 2, (height - 1) / 2])
-        offset = np.array(grid.extent) / 2 - linear @ middle
-        if placement.origin is not None:
-            if not np.isfinite(placement.origin).all():
-                raise ArgumentError(f"origin: expected x,y in steps, found {placement.origin}")
-            offset = np.array(placement.origin, np.float64)
         name = "given"
-    if placement.mirrored:  # columns counted from the other side
-        offset = offset + linear[:, 0] * (width - 1)
+    if placement.mirrored:
         linear = linear * [-1, 1]
+    offset = np.array(grid.extent) / 2 - linear @ [(width - 1) / 2, (height - 1) / 2]
+    if placement.origin is not None:
+        if not np.isfinite(placement.origin).all():
+            raise ArgumentError(f"origin: expected x,y in steps, found {placement.origin}")
+        offset = np.array(placement.origin, np.float64)
     return np.column_stack([linear, offset]), name
 
 
