@@ -443,8 +443,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parts = parser.add_subparsers(dest="part", required=True)
     part = parts.add_parser("gaussian")
-    part.add_argument("--systems", type=int, default=60)
-    part.add_argument("--steps", type=numbers, default=[50, 1000])
+    part.add_argument("--systems", type=int, default=40)
+    part.add_argument("--steps", type=numbers, default=[50, 400])
     part.add_argument("--no-peer", dest="peer", action="store_false")
     part.set_defaults(run=gaussian)
     for name, run in (("maps", maps), ("size", size), ("pictures", pictures)):

@@ -96,6 +96,7 @@ def layer(path, name, read=lambda group, name: read_array(group[name]["data"])):
 def test_measured_orientations_come_back_where_they_were_measured(indexed, models, specimen):
     made = ebsdarchive.fuse_superres(indexed, options=FEW, model=models["multimodal"])
     assert made.layers == ("maps/fused",)
+    assert "samples differ by" in made.notes[0]  # it is untrained
     assert made.shape == specimen.grains.shape
     found = layer(indexed, "fused", read_fused_map)
     assert found.measured.sum() == NY * NX - 1

@@ -35,6 +35,7 @@ __all__ = ["RESULTS", "FuseSummary", "fuse", "fuse_boundaries", "fuse_denoise", 
 RESULTS = ("superres", "boundaries", "denoise")
 SHIPPED = "multimodal"
 NO_LIGHT = "none"
+VAGUE_DEG = 10.0  # mean spread, from which on orientations are worth a warning
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,11 @@ def fuse(
             activity.generated[layer] = str(attribute(file["archive"][layer], "sha256"))
         provenance.record(file["archive"], activity)
     spread = None if found.orientation is None else found.orientation.spread_deg
+    if "superres" in wanted and spread is not None and spread.mean() > VAGUE_DEG:
+        notes.append(
+            f"samples differ by {spread.mean():.0f} deg on average: between measured points this "
+            f"model tells little here; interpolate, or train it for longer"
+        )
     noise = seen.observation.noise[config.orientation :].flatten().tolist() if stack else []
     return FuseSummary(
         layers=tuple(targets),
