@@ -108,7 +108,7 @@ def test_measured_orientations_come_back_where_they_were_measured(indexed, model
     assert np.percentile(spread[found.measured], 95) < 0.1 < spread[~found.measured].mean()
     assert found.phase.name == "Ti α"
     assert (found.orientation_map[0], found.light[0]) == (
-        "maps/orientations", "auxiliary/polarised-light",
+        "maps/orientations", "auxiliary/light",
     )  # fmt: skip
 
 
