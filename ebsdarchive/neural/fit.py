@@ -24,7 +24,7 @@ from ebsdarchive.neural.coded import CodedField
 from ebsdarchive.neural.field import Field, FieldTensors
 from ebsdarchive.neural.journal import Journal, Progress
 from ebsdarchive.neural.label_patterns import fits_in_memory, gather_label_patterns
-from ebsdarchive.neural.lattice_coding import code_lattice
+from ebsdarchive.neural.lattice_coding import LatticeCoder
 from ebsdarchive.neural.networks import NetworkMaker
 from ebsdarchive.neural.options import (
     WIDEST,
@@ -49,7 +49,8 @@ SEARCHED_POINTS, SEARCHED_FITS = 5000, 10  # scans up to this size; fits of one
 CODING_MISS = 0.02  # of a target, that a finer step may make up for
 MISSED = 100.0  # a miss of a target by 1 % counts as twice the cost
 MORE_COMPONENTS, FINER_STEP, WIDER = 1.3, 0.8, 1.4  # where a target was missed
-RELABELLED, OTHER_STEP = 2, 1.6  # times that labels are found anew, and steps that are alike
+RELABELLED = 3  # times that labels are found anew, where a target asks for another step
+OTHER_STEP = 1.4  # steps that differ by less ask for the same labels
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def fit_field(
     ----------
     progress
         Called as (stage, done, total, note); stages are sample, plan, project, regions, train,
-        round, refit, code and measure.
+        round, refit, components, code and measure.
     checkpoint
         Training leaves files behind whose names begin so, interrupted or done, and the same fit
         goes on from there; the caller removes them once the result is safe.
@@ -273,18 +274,18 @@ class _Fit:
                 patterns = gather_label_patterns(
                     scan, lattice.labels, projection.mean_pattern, basis.mask, tick
                 )
-            with stage("code"):
-                found = code_lattice(
-                    patterns, basis.weights, plan, self.options, goal, self.noise, self.probe,
-                    scan.grid,
-                )  # fmt: skip
-            change = min(max(found[0] / plan.step, 0.1), 10.0)
+            coder = LatticeCoder(patterns, self.options, goal, self.probe, scan.grid)
+            with stage("components"):
+                components = coder.choose(basis.weights, plan, self.noise)
+            change = min(max(components.plan.step / plan.step, 0.1), 10.0)
             alike = 1 / OTHER_STEP < change < OTHER_STEP
-            targeted = goal is not None or self.options.target_size_mb is not None
-            if again == RELABELLED or alike or not targeted:
+            if again == RELABELLED or alike or not coder.targeted:
                 break
-            plan = replace(plan, step=plan.step * change**0.8, network_error=math.inf)
-            lattice = self.maker.lattice(projection, plan, noise)
-            if not fits_in_memory(lattice, basis.mask):
+            # fewer labels ask for a finer step and more of them for a coarser one: half the way
+            other = replace(plan, step=plan.step * change**0.5, network_error=math.inf)
+            relabelled = self.maker.lattice(projection, other, noise)
+            if not fits_in_memory(relabelled, basis.mask):
                 break
-        return found
+            lattice, plan = relabelled, other
+        with stage("code"):
+            return coder.code(components)

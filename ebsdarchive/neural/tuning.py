@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.special import erf
 
 from ebsdarchive.codecs.images import encode_images, rounded_images
 from ebsdarchive.codecs.lattices import QuantisedLattice
@@ -25,6 +27,7 @@ PROBES = 2048  # patterns on which a step is tuned to a target
 AIM, NEAR = 0.999, 0.994  # of a target error: where to aim, and what is near enough
 CORRECTIONS = 3
 MOST_IMAGES, RUN = 64, 8  # of many, looked at while steps are sought; neighbours predict each other
+SEEN_ERRORS = 1 << 18
 LEAST_LOSS = 0.005  # of the error, to be given to the images where a target is out of reach
 
 
@@ -52,10 +55,39 @@ class Probe:
         mask: npt.NDArray[np.bool_],
     ) -> float:  # fmt: skip
         """Mean absolute error in counts of a field with these outputs and images."""
+        error = self._errors(features, basis, mean_pattern, mask)
+        return float(np.abs(error).mean(dtype=np.float64))
+
+    def loss_for(
+        self, goal_counts: float, features: npt.NDArray, refit: Refit, mask: npt.NDArray[np.bool_]
+    ) -> float:
+        """The part by which the root of a field's squared error may grow, in errors that are
+        Gaussian and independent of those there are, until its mean absolute error is `goal_counts`;
+        `LEAST_LOSS` where it is more already."""
+        error = self._errors(features, refit.basis, refit.mean_pattern, mask).ravel()
+        error = np.abs(error[:: max(1, error.size // SEEN_ERRORS)]).astype(np.float64)
+        pixels, energy = int(mask.sum()), max(refit.residual_energy, 1e-30)
+
+        def missing(loss: float) -> float:
+            spread = np.sqrt(((1 + loss) ** 2 - 1) * energy / pixels)
+            tail = spread * np.sqrt(2 / np.pi) * np.exp(-np.square(error / spread) / 2)
+            return float((tail + error * erf(error / spread / np.sqrt(2))).mean()) - goal_counts
+
+        if missing(LEAST_LOSS) >= 0:
+            return LEAST_LOSS
+        most = 1.0
+        while missing(most) < 0:
+            most *= 4
+        return float(brentq(missing, LEAST_LOSS, most, rtol=1e-3))
+
+    def _errors(
+        self, features: npt.NDArray, basis: npt.NDArray, mean_pattern: npt.NDArray,
+        mask: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.float32]:  # fmt: skip
         error = features @ basis
         error += mean_pattern[mask]
         error -= self.inside
-        return float(np.abs(error).mean(dtype=np.float64))
+        return error
 
 
 @dataclass(frozen=True)
@@ -154,7 +186,7 @@ def coded_for(
         features = probe.features(uncoded.network, grid)
         exact = probe.mae(features, refit.basis, refit.mean_pattern, mask)
         aim = AIM * goal_counts
-        loss = max(aim / exact - 1 if exact > 0 else 0.0, LEAST_LOSS)
+        loss = probe.loss_for(aim, features, refit, mask)
         step = within(loss, guess)
         for _ in range(CORRECTIONS):
             found = probe.mae(features, *at(step), mask)
