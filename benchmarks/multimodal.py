@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from skimage.morphology import skeletonize
 
 from ebsdarchive.multimodal import map_network
 from ebsdarchive.multimodal.archive_maps import white_noise
@@ -48,6 +49,7 @@ from ebsdarchive.restorers.registry import shipped_model
 
 GROUP = "6/mmm"
 SIDE = 64
+GRAIN_DEG = 5.0  # between grains, where orientations are interpolated
 SHARES = ("0", "1/64", "1/16", "1/4", "1", "random 1/16")
 DIMENSIONS, MEASURED = 8, (0, 3, 5)
 SEED = 20  # of the maps that are tested on
@@ -324,7 +326,7 @@ def maps(args: argparse.Namespace) -> None:
             else:
                 for name, linear in (("nearest", False), ("linear", True)):
                     q = interpolated(one, chosen, linear)
-                    lines = edges_of([turned_to_neighbours(q, GROUP)]).lines
+                    lines = skeletonize(turned_to_neighbours(q, GROUP) > GRAIN_DEG)
                     rows.setdefault(name, []).append(judged(one, lines, q))
         for name, values in rows.items():
             table = np.array(values)
