@@ -134,6 +134,18 @@ def test_tiles_agree_with_a_network_that_sees_each_pixel_alone():
         Tiled(lambda x, t: x, 32, (31, 50))
 
 
+def test_windows_that_disagree_are_blended_without_a_step():
+    def mean_of_window(x, t):
+        return x.mean((2, 3), keepdim=True).expand(x.shape)
+
+    ramp = torch.arange(100.0).expand(1, 1, 64, 100).clone()
+    found = Tiled(mean_of_window, 64, (64, 100), overlap=16)(ramp, torch.tensor([0]))[0, 0]
+    left, right = float(found[:, 0].mean()), float(found[:, -1].mean())
+    assert right - left == pytest.approx(36)
+    assert float(found.diff(dim=1).abs().max()) < 36 / 10
+    assert float(found.diff(dim=0).abs().max()) < 1e-4
+
+
 def test_a_sample_follows_from_seed_and_number_in_any_subset_order_and_thread(network):
     seen, options = observation(6, (33, 47)), SamplerOptions(steps=4, particles=2)
     whole = drawn(network, seen, options, seed=7, numbers=[0, 1, 2])
