@@ -28,6 +28,7 @@ from ebsdarchive.restorers import (  # noqa: E402
 )
 from ebsdarchive.restorers.flattening import flatten  # noqa: E402
 from ebsdarchive.restorers.learned import torch_device  # noqa: E402
+from ebsdarchive.restorers.lines import line_responses  # noqa: E402
 from ebsdarchive.restorers.neighbourhood import neighbour_means  # noqa: E402
 from ebsdarchive.restorers.networks import Batch  # noqa: E402
 
@@ -327,6 +328,30 @@ def test_spoilt_pixels_of_the_detector_do_not_make_patterns_alike():
     noise, mask = np.full(grid.size, np.sqrt(0.8), np.float32), np.ones((60, 60), bool)
     found = neighbour_means(noisy, noise, grid, 0, 0, grid.size, mask, 3)
     assert found.n_effective.mean() < 1.4
+
+
+# ---------------------------------------------------------------- lines
+
+
+def test_lines_respond_to_noise_alike_everywhere_and_in_every_direction():
+    torch.manual_seed(0)
+    lit = torch.ones(300, 25, 33)
+    lit[:, :6, :9] = 0
+    found = line_responses(torch.randn(300, 25, 33) * lit, lit, 8)
+    spread = found.std(0)
+    assert found.shape == (300, 8, 25, 33)
+    assert 0.8 < float(spread[:, 6:, 9:].min()) < float(spread[:, 6:, 9:].max()) < 1.2
+
+
+@pytest.mark.parametrize("number", [0, 3, 5])
+def test_a_line_hidden_in_noise_is_found_in_its_direction(number):
+    rng = np.random.default_rng(1)
+    turn = number * np.pi / 8  # from x towards y
+    v, u = np.mgrid[:40, :40] - 19.5
+    line = np.abs(v * np.cos(turn) - u * np.sin(turn)) < 1
+    images = torch.from_numpy((line + rng.normal(size=(60, 40, 40))).astype(np.float32))
+    found = line_responses(images, torch.ones(60, 40, 40), 8)[:, :, 18:22, 18:22].mean((2, 3))
+    assert (found.argmax(1) == number).float().mean() > 0.9
 
 
 # ---------------------------------------------------------------- diffusion
