@@ -20,7 +20,12 @@ __all__ = ["calibrated"]
 
 SCANS = 120  # small ones, of `columns` samples each
 STREAM = 8  # of random numbers, apart from those of training and other measurements
-SHARES = {"overlap": 0.15, "noise": 0.3, "unfamiliar": 0.05, "alone": 0.5}  # of the samples
+SHARES: dict[str, Any] = {
+    "overlap": 0.15,
+    "noise": 0.3,
+    "unfamiliar": 0.05,
+    "alone": 0.5,
+}  # of the samples
 FOUND = 0.995  # of pure noise is flagged
 FALSE = 0.01  # of sound estimates are flagged as overlapping, and as many as unfamiliar
 SOUND = 0.5  # correlation with the truth of an estimate that is worth something
@@ -60,7 +65,7 @@ def calibrated(
         "flag_limits": [round(limit, 4) for limit in kept],
         "uncertainty_factor": round(float(np.median(answers.error[crystal])), 4),
     }
-    flagged = (answers.probabilities >= kept).any(axis=1)
+    flagged = np.asarray((answers.probabilities >= kept).any(axis=1))
     figures = {
         "pure_noise": _share(flagged, noise),
         "overlapping": _share(flagged, answers.flags == OVERLAP),

@@ -67,7 +67,8 @@ def features_of(patterns: Floats, noise: Floats, mask: npt.NDArray[np.bool_]) ->
     ny, nx = sy // size, sx // size
     limited = np.clip(patterns[:, : ny * size, : nx * size], -LIMIT, LIMIT)
     cut = limited.reshape(m, ny, size, nx, size)
-    lit = mask[: ny * size, : nx * size].reshape(ny, size, nx, size).all(axis=(1, 3))
+    blocks = mask[: ny * size, : nx * size].reshape(ny, size, nx, size)
+    lit = np.asarray(blocks.all(axis=(1, 3)))
     means = cut.mean(axis=(2, 4), dtype=np.float32) * lit
     passed = _Filter(lit)
     found = passed(means)
