@@ -375,8 +375,8 @@ def test_errors_are_measured_on_samples_of_every_kind(source, monkeypatch):
     answers = calibration._answers(model, source(columns=8))
     assert set(answers.flags) >= {0, WEAK, OVERLAP}
     assert (answers.error[answers.flags == 0] > 0).all()
-    assert answers.correlation[answers.flags == 0].mean() > 0.3
-    assert abs(answers.correlation[answers.flags == WEAK].mean()) < 0.1
+    bands, none = (answers.correlation[answers.flags == flag].mean() for flag in (0, WEAK))
+    assert bands > none + 0.2
 
 
 def test_an_indexing_network_learns_orientations(source):
