@@ -65,7 +65,9 @@ def calibrated(
         "flag_limits": [round(limit, 4) for limit in kept],
         "uncertainty_factor": round(float(np.median(answers.error[crystal])), 4),
     }
-    flagged = np.asarray((answers.probabilities >= kept).any(axis=1))
+    weakest = config["weak_ratio"] * config["uncertainty_factor"] ** 2
+    likely = np.asarray((answers.probabilities >= kept).any(axis=1))
+    flagged = likely | (answers.ratio < weakest)
     figures = {
         "pure_noise": _share(flagged, noise),
         "overlapping": _share(flagged, answers.flags == OVERLAP),
