@@ -759,3 +759,13 @@ def test_layers_and_models_travel_together(archive, model_file, tmp_path, run_cl
     ebsdarchive.remove_model(bare, "mine", force=True)
     assert ebsdarchive.models(bare) == []
     assert ebsdarchive.verify(bare, data=True).all_faults == []
+
+
+def test_the_package_is_asked_for_models_of_the_network_that_a_method_samples(monkeypatch):
+    from ebsdarchive.verbs import restore_source
+
+    asked = []
+    monkeypatch.setattr(restore_source, "shipped_model", asked.append)
+    assert restore_source.model_for("ddim", None, None) is None
+    assert restore_source.model_for("nlpar", None, None) is None
+    assert asked == ["ddpm"]
