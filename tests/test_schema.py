@@ -174,8 +174,15 @@ def test_every_node_kind_is_written_by_the_package(full_archive: Path) -> None:
         file.visititems(lambda name, item: found.add(plain(item.attrs.get("encoding-type", "-"))))
     kinds = {kind.encoding_type for kind in schema.load_schema().kinds.values()}
     only_read = {"sine-network", "dense-layer"}  # of encoding 1.0 of the neural layer
-    # see test_neural_options, test_joint, test_index, test_boundaries and test_metadata
-    on_request = {"residual", "joint-inr", "orientation-map", "polylines", "metadata"}
+    # see test_neural_options, test_joint, test_index, test_boundaries, test_fuse and test_metadata
+    on_request = {
+        "residual",
+        "joint-inr",
+        "orientation-map",
+        "polylines",
+        "metadata",
+        "fused-orientations",
+    }
     assert kinds - only_read - on_request <= found
     assert found - kinds == {"-", "container"}
 

@@ -8,6 +8,7 @@ sides; what is left of the raster's stairs is smoothed away.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,14 @@ from ebsdarchive.analysis.ridges import BandPatterns, Raster, Slopes, half_way
 from ebsdarchive.archive.outlines import Boundary
 from ebsdarchive.neural.gradient import DiffractionGradient
 
-__all__ = ["trace"]
+__all__ = ["lines_between", "trace"]
 
 SMOOTHING = 0.5  # steps, standard deviation along a boundary
 OFFSETS = np.linspace(-SIDE, SIDE, 17)  # steps across it, where the field is asked
 CRACKS_AT_ONCE = 1 << 12
 
 Corner = tuple[int, int]
+Floats = npt.NDArray[np.float64]
 
 
 def trace(
@@ -34,7 +36,29 @@ def trace(
     raster: Raster,
 ) -> list[Boundary]:
     """All boundaries of a scan that was cut into grains."""
-    labels = grains.labels
+
+    def moved(middle: Floats, pairs: npt.NDArray[np.int64]) -> Floats:
+        return _onto_ridge(middle, pairs, slopes, bands, raster)
+
+    return [
+        Boundary(pair, xy, gradient(xy), grains.correlation[pair])
+        for pair, xy in lines_between(grains.labels, raster, moved)
+    ]
+
+
+def lines_between(
+    labels: npt.NDArray[np.int32],
+    raster: Raster,
+    moved: Callable[[Floats, npt.NDArray[np.int64]], Floats] | None = None,
+) -> list[tuple[tuple[int, int], Floats]]:
+    """Boundaries of labelled samples: the labels on both sides, and (m, 2) vertices in steps.
+
+    Parameters
+    ----------
+    moved
+        Takes (b, 2) middles of cracks, in steps, and the (b, 2) flat indices of the samples on
+        their sides; gives where the boundary passes. By default there.
+    """
     beside, below = borders(labels)
     pairs = np.concatenate([beside, below])
     if len(pairs) == 0:
@@ -46,7 +70,7 @@ def trace(
     ends[: len(beside), 1, 0] += 1
     ends[len(beside) :, 1, 1] += 1
     middle = (ends.mean(axis=1)[:, ::-1] - 0.5) / raster.per_step
-    points = _onto_ridge(middle, pairs, slopes, bands, raster)
+    points = middle if moved is None else moved(middle, pairs)
     chains = _chains(ends, np.sort(labels.ravel()[pairs], axis=1))
     junctions = _junctions(chains, points)
     found = []
@@ -56,7 +80,7 @@ def trace(
         if not (closed and len(junctions[corners[0]]) == 2):
             first, last = (_meeting(corner, junctions, labels.shape, raster) for corner in corners)
             xy = np.concatenate([[first], xy, [last]])
-        found.append(Boundary((i, j), xy, gradient(xy), grains.correlation[i, j]))
+        found.append(((i, j), xy))
     return found
 
 

@@ -36,9 +36,10 @@ class Boundary:
     xy
         (m, 2) positions (x, y) of its vertices in steps; a closed one ends where it begins.
     s
-        (m,) diffraction gradient S at the vertices, counts per step along x.
+        (m,) diffraction gradient S at the vertices, counts per step along x, or what else the
+        boundaries were found by.
     correlation
-        Of the band patterns on both sides: 1 would be no boundary at all.
+        Of the band patterns on both sides: 1 would be no boundary at all; NaN where not known.
     """
 
     grains: tuple[int, int]
@@ -93,6 +94,7 @@ def write_outlines(
     *,
     label_map: str,
     derived_from: str | None = None,
+    measure: str | None = None,
 ) -> str:
     """Write ``maps/NAME``, replacing one of that name; returns its digest.
 
@@ -100,6 +102,8 @@ def write_outlines(
     ----------
     label_map
         Name of the map that holds the labels of the grains.
+    measure
+        What `Boundary.s` is, where it is not the diffraction gradient.
     """
     maps = container(archive, "maps")
     if name in maps:
@@ -109,6 +113,7 @@ def write_outlines(
         "long_name": "Grain boundaries",
         "label_map": label_map,
         "derived_from": derived_from,
+        "measure": measure,
     }
     offsets = np.cumsum([0, *(len(line.xy) for line in lines)])
     datasets = {

@@ -32,6 +32,7 @@ COMMANDS = (
     "boundaries",
     "export",
     "index",
+    "fuse",
     "compare",
     "plot",
     "annotate",

@@ -12,6 +12,8 @@ from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes, trip
 from ebsdarchive.cli.telling import said
 from ebsdarchive.restorers.train_options import NETWORKS, TrainOptions
 
+__all__ = ["TrainingLines", "command"]
+
 
 class _Sizes(click.ParamType):
     """Pattern sizes: 60,120 for square ones, 60x80 for rows and columns."""
@@ -173,7 +175,7 @@ def command(method: str, output: str, as_json: bool, force: bool, **values: Any)
     )
     others = {name: values.pop(name) for name in ("init_from", "licence")}
     bar = progress_bar()
-    shown = _Lines(bar)
+    shown = TrainingLines(bar)
     made = train(output, Lesson(**values), options, force=force, progress=shown, **others)
     bar.end()
     if as_json:
@@ -188,7 +190,7 @@ def command(method: str, output: str, as_json: bool, force: bool, **values: Any)
         click.echo(f"  {note}")
 
 
-class _Lines:
+class TrainingLines:
     """Progress that also writes a line for each validation where there is no terminal."""
 
     def __init__(self, bar: Any) -> None:

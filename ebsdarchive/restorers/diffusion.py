@@ -76,12 +76,16 @@ def noise_loss(
     x_0: Tensor,
     weight: Tensor,
     generator: torch.Generator,
+    power: int = 1,
 ) -> Tensor:
     """|| ε - ε(x_t, t) ||² of uniform times, a mean over what `weight` (…, like x_0) counts.
 
-    `predict` takes x_t (n, …) and t (n,).
+    `predict` takes x_t (n, …) and t (n,). Of a `power` above 1, times are those of uniform numbers
+    to that power: more of them at little noise.
     """
     t = torch.randint(STEPS, (len(x_0),), generator=generator, device=x_0.device)
+    if power > 1:
+        t = (STEPS * ((t + 0.5) / STEPS) ** power).long()
     epsilon = torch.randn(x_0.shape, generator=generator, device=x_0.device)
     x_t = scheduler_of("ddpm", clip=False).add_noise(x_0, epsilon, t)
     error = (epsilon - predict(x_t, t)).square() * weight

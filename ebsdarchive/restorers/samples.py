@@ -90,22 +90,22 @@ _PER_SAMPLE = [field.name for field in fields(Samples) if field.name != "mask"]
 
 
 class SampleSource(Protocol):
-    """Where batches come from."""
+    """Where batches come from: `Samples`, or what else the network's module learns from."""
 
-    def batch(self, number: int) -> Samples:
+    def batch(self, number: int) -> Any:
         """Batch of a training; the same number gives the same batch, in any order of calls."""
 
-    def held_out(self, count: int) -> Samples:
+    def held_out(self, count: int) -> Any:
         """Up to `count` samples, or some more, that no training batch holds; always the same."""
 
     def described(self) -> dict[str, Any]:
         """What a model card says of the data; plain JSON values."""
 
 
-def ahead(source: SampleSource, first: int, threads: int = 1) -> Generator[Samples, None, None]:
+def ahead(source: SampleSource, first: int, threads: int = 1) -> Generator[Any, None, None]:
     """Batches from number `first` on, made by threads while the caller works on those before."""
     with ThreadPoolExecutor(threads) as pool:
-        coming: deque[Future[Samples]] = deque()
+        coming: deque[Future[Any]] = deque()
         number = first
         try:
             while True:

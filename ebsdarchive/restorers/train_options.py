@@ -39,6 +39,8 @@ class TrainOptions:
         Of AdamW; "cosine" falls to a hundredth at the end, "constant" does not.
     average
         Decay of the exponential moving average of the weights, which is what becomes the result.
+    keep
+        Whether the result is the average at the end, or that of the best validation.
     config
         Of the network, as its module's `build` takes it.
     device
@@ -56,6 +58,7 @@ class TrainOptions:
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = 0.01
     average: float = 0.995
+    keep: Literal["last", "best"] = "last"
     config: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     device: str = "auto"
@@ -76,6 +79,7 @@ class TrainOptions:
         require(self.time_s is None or 0 < self.time_s < math.inf, "time", "seconds above 0")
         require(0 < self.learning_rate < math.inf, "learning_rate", "a number above 0")
         require(self.schedule in ("cosine", "constant"), "schedule", "cosine or constant")
+        require(self.keep in ("last", "best"), "keep", "last or best")
         require(0 <= self.average < 1, "average", "a number from 0 to below 1")
         require(self.seed >= 0, "seed", "an integer of at least 0")
 

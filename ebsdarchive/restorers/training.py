@@ -70,6 +70,7 @@ def train(
     source: SampleSource,
     options: TrainOptions,
     *,
+    kind: Any = None,
     state: Path | None = None,
     start: Checkpoint | None = None,
     progress: Progress | None = None,
@@ -78,6 +79,9 @@ def train(
 
     Parameters
     ----------
+    kind
+        Module of the network as `networks` describes it, with a `batch_of` where its batches are
+        its own; None for that of the method.
     state
         File that the state is written to every now and then and at an interrupt, and taken up from
         if it is of the same training.
@@ -95,7 +99,7 @@ def train(
     """
     device = choose_device(options.device)
     digest = options.digest(source, start)
-    loop = _Loop(source, options, device, start)
+    loop = _Loop(source, options, device, start, kind or module_of(options.method))
     notes = []
     if state is not None:
         run, tensors, note = read_state(state, digest)
@@ -117,12 +121,12 @@ def train(
         write_state(state, digest, *loop.state())
     run_now = loop.run
     return Trained(
-        module=loop.average.module.eval(),
+        module=loop.result(),
         steps=run_now.step,
         seconds=run_now.elapsed,
         device=device,
         loss=run_now.history[-1][2],
-        held_out=run_now.history[-1][3],
+        held_out=run_now.history[-1][3] if run_now.best is None else run_now.best,
         history=tuple(run_now.history),
         notes=tuple(notes),
     )
@@ -176,6 +180,7 @@ class _Run:
     elapsed: float = 0.0
     beginning: float = 0.0  # mean loss of the first steps
     smooth: float = math.nan  # of the loss, exponentially
+    best: float | None = None  # least loss on held-out samples
     history: list[tuple[int, float, float, float]] = field(default_factory=list)
 
     def part(self, options: TrainOptions) -> float:
@@ -194,10 +199,11 @@ class _Run:
         return rate
 
 
-def _network(kind: ModuleType, options: TrainOptions, start: Checkpoint | None) -> nn.Module:
+def _network(kind: Any, options: TrainOptions, start: Checkpoint | None) -> nn.Module:
     """With fresh weights, or those of a checkpoint."""
     if start is None:
-        found: nn.Module = kind.build({**options.config, **NETWORKS[options.method][1]})
+        fixed = NETWORKS[options.method][1] if options.method in NETWORKS else {}
+        found: nn.Module = kind.build({**options.config, **fixed})
         return found
     require_model_of(options.method, start)
     for name, value in options.config.items():
@@ -225,10 +231,14 @@ class _Loop:
     """Network, average and optimiser, on their device."""
 
     def __init__(
-        self, source: SampleSource, options: TrainOptions, device: str, start: Checkpoint | None
+        self,
+        source: SampleSource,
+        options: TrainOptions,
+        device: str,
+        start: Checkpoint | None,
+        kind: Any,
     ) -> None:
-        self.source, self.options, self.device = source, options, device
-        self.kind: ModuleType = module_of(options.method)
+        self.source, self.options, self.device, self.kind = source, options, device, kind
         torch.manual_seed(options.seed)
         self.network = _network(self.kind, options, start).to(device)
         follow = _following(options.average)
@@ -239,7 +249,8 @@ class _Loop:
             weight_decay=options.weight_decay,
         )
         self.run = _Run()
-        self.held_out: Samples | None = None
+        self.held_out: Any = None
+        self.best: dict[str, Tensor] = {}  # the average's, at the best look
 
     def steps(self) -> Iterator[tuple[float, str, bool]]:
         """Steps until the end: the part done, losses in words, and whether to write the state."""
@@ -259,13 +270,31 @@ class _Loop:
                     mean = sum(losses) / len(losses)
                     losses.clear()
                     run.history.append((run.step, run.elapsed, mean, self._validated()))
+                    self._keep()
                     told = f"loss {mean:.4f}, held out {run.history[-1][3]:.4f}"
                 due = time.monotonic() - written > options.save_s
                 if due:
                     written = time.monotonic()
                 yield part, f"step {run.step}, {told or f'loss {loss:.4f}'}", due
 
-    def _step(self, samples: Samples) -> float:
+    def _keep(self) -> None:
+        """Remember the average if it is the best so far, and that is what is wanted."""
+        if self.options.keep == "last":
+            return
+        found = self.run.history[-1][3]
+        if self.run.best is None or found < self.run.best:
+            self.run.best = found
+            held = self.average.module.state_dict()
+            self.best = {name: tensor.detach().clone() for name, tensor in held.items()}
+
+    def result(self) -> nn.Module:
+        """The averaged network, last or best."""
+        module: nn.Module = self.average.module
+        if self.best:
+            module.load_state_dict(self.best)
+        return module.eval()
+
+    def _step(self, samples: Any) -> float:
         run = self.run
         self.network.train()
         for group in self.optimiser.param_groups:
@@ -284,7 +313,7 @@ class _Loop:
         run.step += 1
         return value
 
-    def _loss(self, module: nn.Module, samples: Samples, number: int) -> Tensor:
+    def _loss(self, module: nn.Module, samples: Any, number: int) -> Tensor:
         """Of the stage that the training is in."""
         stage = STAGES.get(self.options.method, 0.0)
         loss = self.kind.loss
@@ -293,7 +322,8 @@ class _Loop:
         generator = torch.Generator(self.device).manual_seed(
             (self.options.seed * 1_000_003 + number) % (1 << 63)
         )
-        make = _orientation_batch_of if self.options.method == "orientation" else _batch_of
+        own = _orientation_batch_of if self.options.method == "orientation" else _batch_of
+        make = getattr(self.kind, "batch_of", own)
         found: Tensor = loss(module, make(samples, self.device), generator)
         return found
 
@@ -326,6 +356,7 @@ class _Loop:
         """The run, and all tensors by name."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
         for number, parameter in enumerate(self.network.parameters()):
             for name, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"adam.{number}.{name}"] = value
@@ -342,6 +373,7 @@ class _Loop:
 
         self.network.load_state_dict(part("network."))
         self.average.load_state_dict(part("average."))
+        self.best = part("best.")
         for number, parameter in enumerate(self.network.parameters()):
             held = part(f"adam.{number}.")
             if held:

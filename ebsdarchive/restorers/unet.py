@@ -1,4 +1,4 @@
-"""The U-Net of the diffusion paper: noise in a pattern, given a noisy measurement and the time.
+"""The U-Net of diffusion models: noise in an image, given the time and, if wanted, a condition.
 
 Double-convolution blocks with group normalisation (one group) and GELU, down by max pooling, up by
 bilinear resizing, self-attention behind every level but the first, and a sinusoidal embedding of
@@ -42,21 +42,37 @@ class UNetConfig:
         Times that the image is halved: 3, or 2 for latents.
     time_width
         Length of the time's embedding.
+    conditioned
+        Whether a second image of as many channels tells of the first.
+    patch
+        Side of the squares of pixels that are taken as one with more channels; 1: none.
+    attention
+        How many of the lowest sizes have self-attention, whose work grows with the fourth power of
+        the size.
     """
 
     channels: int = 1
     base: int = 32
     levels: int = 3
     time_width: int = 256
+    conditioned: bool = True
+    patch: int = 1
+    attention: int = 3
 
     def __post_init__(self) -> None:
         if self.levels not in (2, 3):
             raise FormatError(f"unet: expected 2 or 3 levels, found {self.levels}")
-        for name, least, step in (("channels", 1, 1), ("base", 4, 4), ("time_width", 2, 2)):
+        for name, least, step, most in (
+            ("channels", 1, 1, 4096),
+            ("base", 4, 4, 4096),
+            ("time_width", 2, 2, 4096),
+            ("patch", 1, 1, 8),
+            ("attention", 0, 1, 3),
+        ):
             value = getattr(self, name)
-            if not (least <= value <= 4096 and value % step == 0):
+            if not (least <= value <= most and value % step == 0):
                 raise FormatError(
-                    f"unet: expected {name} from {least} to 4096 and a multiple of {step}, "
+                    f"unet: expected {name} from {least} to {most} and a multiple of {step}, "
                     f"found {value}"
                 )
 
@@ -113,8 +129,29 @@ class SelfAttention(nn.Module):
         return tokens.transpose(1, 2).reshape(n, c, ny, nx)
 
 
+class Head(nn.Module):
+    """Noise of folded pixels, from features and the folded image itself.
+
+    There may be as many numbers in a fold as features: without the image at hand, all of them would
+    be spent on carrying its noise through the network.
+    """
+
+    def __init__(self, features: int, given: int, folded: int, time_width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(features + given, 4 * features, 1)
+        self.time = nn.Linear(time_width, 4 * features)
+        self.second = nn.Conv2d(4 * features, folded, 1)
+
+    def forward(self, h: Tensor, x: Tensor, time: Tensor) -> Tensor:
+        a = (
+            self.first(torch.cat([h, x], dim=1))
+            + self.time(functional.silu(time))[:, :, None, None]
+        )
+        return torch.as_tensor(self.second(functional.gelu(a)))
+
+
 class UNet(nn.Module):
-    """ε(x_t, condition, t)."""
+    """ε(x_t, condition, t), or ε(x_t, t) of a network without condition."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -122,9 +159,14 @@ class UNet(nn.Module):
         b, time = config.base, config.time_width
         first, second, third, fourth = b, 2 * b, 4 * b, 4 * b
         widths = [first, second, third, fourth][3 - config.levels :]
-        self.inner = DoubleConv(2 * config.channels, widths[0])
+        folded = config.channels * config.patch**2
+        given = 2 * folded if config.conditioned else folded
+        self.inner = DoubleConv(given, widths[0])
         self.downs = nn.ModuleList(TimedBlock(a, c, c, time) for a, c in pairwise(widths))
-        self.down_attention = nn.ModuleList(SelfAttention(width) for width in widths[1:])
+        self.down_attention = nn.ModuleList(
+            SelfAttention(width) if config.levels - i <= config.attention else nn.Identity()
+            for i, width in enumerate(widths[1:])
+        )
         self.bottom = nn.Sequential(
             DoubleConv(4 * b, 8 * b), DoubleConv(8 * b, 8 * b), DoubleConv(8 * b, 4 * b)
         )
@@ -133,18 +175,26 @@ class UNet(nn.Module):
         self.ups = nn.ModuleList(
             TimedBlock(a, c, a // 2, time) for a, c in zip(into, out, strict=True)
         )
-        self.up_attention = nn.ModuleList(SelfAttention(width) for width in out[:-1])
-        self.out = nn.Conv2d(out[-1], config.channels, 1)
+        self.up_attention = nn.ModuleList(
+            SelfAttention(width) if i + 2 <= config.attention else nn.Identity()
+            for i, width in enumerate(out[:-1])
+        )
+        self.out: nn.Module = nn.Conv2d(out[-1], folded, 1)
+        if config.patch > 1:
+            self.out = Head(out[-1], given, folded, time)
 
     @property
     def multiple(self) -> int:
         """What divides the sizes of images."""
-        return int(2**self.config.levels)
+        return int(self.config.patch * 2**self.config.levels)
 
-    def forward(self, x_t: Tensor, condition: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, condition: Tensor | None, t: Tensor) -> Tensor:
         """(n, c, sy, sx) noise in x_t (n, c, sy, sx) at time steps t (n,)."""
         time = _embedding(t, self.config.time_width)  # (n, time_width)
-        h = self.inner(torch.cat([x_t, condition], dim=1))  # (n, 32, sy, sx)
+        h = x_t if condition is None else torch.cat([x_t, condition], dim=1)
+        if self.config.patch > 1:
+            h = functional.pixel_unshuffle(h, self.config.patch)
+        x, h = h, self.inner(h)  # (n, 32, sy, sx)
         passed = []
         for down, attention in zip(self.downs, self.down_attention, strict=True):
             passed.append(h)
@@ -155,6 +205,8 @@ class UNet(nn.Module):
             h = up(torch.cat([passed.pop(), h], dim=1), time)
             if i < len(self.up_attention):
                 h = self.up_attention[i](h)
+        if self.config.patch > 1:
+            return functional.pixel_shuffle(self.out(h, x, time), self.config.patch)
         return torch.as_tensor(self.out(h))
 
 

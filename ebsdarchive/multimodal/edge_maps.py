@@ -1,0 +1,121 @@
+"""Boundaries by the strength of edges: Sobel, mean over samples, threshold at the knee, grains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ebsdarchive.errors import ArgumentError
+
+__all__ = ["Edges", "edge_strength", "edges_of", "grains_of", "knee"]
+
+Floats = npt.NDArray[np.float64]
+
+SMOOTHING = 0.01  # of the sorted strengths, as a share of their number
+CURVE = 2000  # points of the sorted curve that the knee is looked for on
+SHORTEST = 8  # pixels of a piece of boundary; what is shorter is noise
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Boundaries of a map (y, x).
+
+    Parameters
+    ----------
+    strength
+        Mean over the samples.
+    threshold
+        Strength at the knee.
+    lines
+        bool, what is above the threshold, thinned to lines of one pixel; specks are left out.
+    probability
+        Share of the samples that are above the threshold.
+    """
+
+    strength: Floats
+    threshold: float
+    lines: npt.NDArray[np.bool_]
+    probability: Floats
+
+
+def edges_of(strengths: npt.ArrayLike) -> Edges:
+    """Boundaries by the strengths of edges in (k, y, x) samples of a map.
+
+    Raises
+    ------
+    ArgumentError
+        If the map is too small to have any.
+    """
+    from skimage.morphology import skeletonize
+
+    each = np.asarray(strengths, np.float64)
+    if min(each.shape[1:]) < 3:
+        raise ArgumentError(
+            f"boundaries: expected a map of at least 3 x 3 points, found {each.shape[1:]}"
+        )
+    mean = each.mean(axis=0)
+    threshold = knee(mean)
+    lines = skeletonize(_without_specks(mean > threshold))
+    return Edges(mean, threshold, lines, (each > threshold).mean(axis=0))
+
+
+def edge_strength(channels: npt.ArrayLike) -> Floats:
+    """(y, x) length of the Sobel gradient of (c, y, x) channels: change per pixel."""
+    from scipy.ndimage import sobel
+
+    slopes = [
+        sobel(image, axis=axis, mode="nearest") / 8
+        for image in np.asarray(channels, np.float64)
+        for axis in (0, 1)
+    ]
+    return np.sqrt(np.sum(np.square(slopes), axis=0))
+
+
+def knee(strength: npt.ArrayLike) -> float:
+    """Where the curve of the sorted strengths bends: few strong pixels before, many weak behind.
+
+    Of a map without a bend, its largest value: nothing is above it.
+    """
+    from kneed import KneeLocator
+    from scipy.ndimage import gaussian_filter1d
+
+    falling = np.sort(np.asarray(strength, np.float64).ravel())[::-1]
+    smooth = gaussian_filter1d(falling, SMOOTHING * len(falling), mode="nearest")
+    at = np.linspace(0, len(smooth) - 1, min(CURVE, len(smooth))).round().astype(int)
+    if np.ptp(smooth) <= 1e-12:
+        return float(falling[0])
+    found = KneeLocator(at, smooth[at], curve="convex", direction="decreasing").knee
+    return float(falling[0] if found is None else smooth[int(found)])
+
+
+def grains_of(edges: Edges, smallest: int = SHORTEST) -> npt.NDArray[np.int32]:
+    """(y, x) labels from 1 on, largest grain first: watershed of the strength.
+
+    It begins where the strength is below the threshold, in pieces of `smallest` pixels or more.
+    """
+    from scipy.ndimage import label
+    from skimage.segmentation import watershed
+
+    pieces, _ = label(edges.strength <= edges.threshold)
+    enough = np.bincount(pieces.ravel()) >= smallest
+    enough[0] = False
+    seeds = np.where(enough[pieces], pieces, 0)
+    if not seeds.any():
+        return np.ones(edges.strength.shape, np.int32)
+    found = np.asarray(watershed(edges.strength, seeds))
+    area = np.bincount(found.ravel())
+    order = np.argsort(-area, kind="stable")
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(1, len(order) + 1)
+    return rank[found]
+
+
+def _without_specks(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    from scipy.ndimage import label
+
+    pieces, _ = label(mask, structure=np.ones((3, 3)))
+    enough = np.bincount(pieces.ravel()) >= SHORTEST
+    enough[0] = False
+    return enough[pieces]

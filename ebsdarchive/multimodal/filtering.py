@@ -1,0 +1,148 @@
+"""FPS-SMC: samples of a map that agree with an observation, by filtering particles.
+
+Dou & Song (2024), Diffusion Posterior Sampling for Linear Inverse Problem Solving: A Filtering
+Perspective. Each step draws from the product of the model's Gaussian and the observation's at that
+level, in closed form since M is diagonal; particles are weighted by how well the model expected the
+observation, and resampled when few of them carry the weight. For a perfect model and many
+particles, samples of many systems are exact samples of the posterior.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ebsdarchive.errors import ArgumentError
+from ebsdarchive.multimodal.observation import Observation, ObservedPath, diffused
+from ebsdarchive.multimodal.schedule import noise_levels
+
+__all__ = ["Particles", "SamplerOptions", "filtered", "systematic"]
+
+Predict = Callable[[Tensor, Tensor], Tensor]  # x_k (n, …) and times (n,) to the noise in x_k
+FEW = 0.5  # share of effective particles below which they are resampled
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """How to sample.
+
+    Parameters
+    ----------
+    steps
+        Times that the network is asked.
+    particles
+        Of a system.
+    clip
+        Whether estimates of the clean map are kept within ± 1.
+    published
+        Whether noise of the observation is treated as in the paper; see `observation`.
+    """
+
+    steps: int = 50
+    particles: int = 2
+    clip: bool = True
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        noise_levels(self.steps)
+        if self.particles < 1:
+            raise ArgumentError(f"particles: expected at least 1, found {self.particles}")
+
+
+@dataclass(frozen=True)
+class Particles:
+    """A system of particles at level 0.
+
+    `x` is (p, …), `log_weights` (p,) float64 and normalised; `resampled` counts how often.
+    """
+
+    x: Tensor
+    log_weights: Tensor
+    resampled: int
+
+    def one(self, generator: torch.Generator) -> Tensor:
+        """A particle drawn by its weight."""
+        drawn = torch.multinomial(self.log_weights.exp(), 1, generator=generator)
+        return self.x[int(drawn)]
+
+
+@torch.no_grad()
+def filtered(
+    predict: Predict,
+    observation: Observation,
+    options: SamplerOptions,
+    generator: torch.Generator,
+    told: Callable[[int], None] | None = None,
+) -> Particles:
+    """A system of particles that have come down from noise along an observation.
+
+    Parameters
+    ----------
+    predict
+        The model's noise prediction.
+    generator
+        On the CPU; everything random comes from it.
+    told
+        Is told the number of steps done.
+    """
+    levels = noise_levels(options.steps)
+    path = diffused(observation, levels, generator, options.published)
+    shape = (options.particles, *observation.values.shape)
+    top = levels.count
+    x = _product(torch.zeros(shape), 1.0, path, top, float(levels.signal[top]), generator)
+    log_weights = torch.full((options.particles,), -math.log(options.particles)).double()
+    resampled = 0
+    for k in range(top, 0, -1):
+        step = levels.step(k)
+        epsilon = predict(x, torch.full((len(x),), step.time))
+        mean = step.mean(x, epsilon, options.clip)
+        signal = float(levels.signal[k - 1])
+        # the last step is deterministic in the schedule; what the model may err by is its noise
+        expected = step.variance if k > 1 else 1 - step.above
+        log_weights = log_weights + _evidence(mean, expected, path, k - 1, signal)
+        log_weights = log_weights - log_weights.logsumexp(0)
+        if 1 / float((2 * log_weights).exp().sum()) < FEW * options.particles:
+            mean = mean[systematic(log_weights.exp(), generator)]
+            log_weights = torch.full_like(log_weights, -math.log(options.particles))
+            resampled += 1
+        x = _product(mean, step.variance, path, k - 1, signal, generator)
+        if told is not None:
+            told(top - k + 1)
+    return Particles(x, log_weights, resampled)
+
+
+def systematic(weights: Tensor, generator: torch.Generator) -> Tensor:
+    """(p,) numbers of particles, each about as often as its weight says (Carpenter et al. 1999)."""
+    count = len(weights)
+    at = (torch.arange(count) + torch.rand(1, generator=generator)).double() / count
+    found = torch.searchsorted(weights.double().cumsum(0), at)
+    return found.clamp_max(count - 1)
+
+
+def _product(
+    mean: Tensor,
+    variance: float,
+    path: ObservedPath,
+    k: int,
+    signal: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """(p, …) drawn from N(mean, variance) times the likelihood at level k."""
+    observed, noise = signal**0.5 * path.values[k], signal * path.variance[k]
+    exact = noise == 0
+    gain = torch.where(exact, torch.ones_like(noise), variance / (variance + noise))
+    spread = (variance * (1 - gain)).sqrt()
+    drawn = torch.randn(mean.shape, generator=generator)
+    return torch.where(exact, observed, mean + gain * (observed - mean) + spread * drawn)
+
+
+def _evidence(mean: Tensor, variance: float, path: ObservedPath, k: int, signal: float) -> Tensor:
+    """(p,) float64 log N(y_k; M mean, variance + that of the likelihood), but for a constant."""
+    used = torch.isfinite(path.variance[k])
+    total = variance + signal * path.variance[k][used].double()
+    error = signal**0.5 * path.values[k][used] - mean[:, used]  # (p, measured)
+    return -0.5 * (error.double().square() / total).sum(1)

@@ -1,0 +1,64 @@
+"""How samples of a map are drawn, and what becomes of them, without the samplers themselves."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ebsdarchive.errors import ArgumentError
+
+__all__ = ["FuseOptions"]
+
+
+@dataclass(frozen=True)
+class FuseOptions:
+    """How samples are drawn, and what becomes of them.
+
+    Parameters
+    ----------
+    samples
+        K.
+    steps, particles
+        As in `SamplerOptions`.
+    seed
+        Of everything; sample k follows from it and k.
+    align
+        Whether an alignment network corrects the orientations of the samples.
+    orientation_noise, light_noise
+        σ of measured channels, in [-1, 1]; None estimates that of light from its pixels.
+    threads
+        Samples that are drawn at the same time; without any effect on them.
+    """
+
+    samples: int = 4
+    steps: int = 50
+    particles: int = 2
+    seed: int = 0
+    align: bool = False
+    orientation_noise: float = 0.01
+    light_noise: float | None = None
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("samples", 1, 1000),
+            ("steps", 2, 1000),
+            ("particles", 1, 10_000),
+            ("threads", 1, 1024),
+        ):
+            if not least <= getattr(self, name) <= most:
+                raise ArgumentError(
+                    f"{name}: expected from {least} to {most}, found {getattr(self, name)}"
+                )
+        for name in ("orientation_noise", "light_noise"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 10:
+                raise ArgumentError(f"{name}: expected from 0 to 10, found {value}")
+        if self.seed < 0:
+            raise ArgumentError(f"seed: expected at least 0, found {self.seed}")
+
+    def described(self) -> dict[str, Any]:
+        """What the result depends on; plain JSON values."""
+        found = asdict(self)
+        del found["threads"]
+        return found

@@ -1,0 +1,104 @@
+"""Samples of an observed map and all that is made of them: orientations, light and boundaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ebsdarchive.errors import ArgumentError
+from ebsdarchive.multimodal.alignment import fitted_alignment
+from ebsdarchive.multimodal.edge_maps import Edges, edge_strength, edges_of
+from ebsdarchive.multimodal.filtering import SamplerOptions
+from ebsdarchive.multimodal.fuse_options import FuseOptions
+from ebsdarchive.multimodal.map_network import MapNetwork
+from ebsdarchive.multimodal.observation import Observation
+from ebsdarchive.multimodal.orientation_channels import from_channels
+from ebsdarchive.multimodal.posterior_maps import drawn
+from ebsdarchive.multimodal.summaries import (
+    OrientationSummary,
+    light_summary,
+    orientation_summary,
+    turned_to_neighbours,
+)
+
+__all__ = ["Fusion", "fused"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """What was found of a map.
+
+    Parameters
+    ----------
+    samples
+        (k, c, y, x) in the network's channels; orientations aligned, if that was asked for.
+    orientation
+        Mean and spread, in the frame of the image; None of light alone.
+    light, light_spread
+        (p, y, x) mean and standard deviation; None of orientation alone.
+    edges
+        Of light where there is some, else of orientation: degrees to the next pixels.
+    """
+
+    samples: Tensor
+    orientation: OrientationSummary | None
+    light: Floats | None
+    light_spread: Floats | None
+    edges: Edges
+
+
+def fused(
+    network: MapNetwork,
+    observation: Observation,
+    options: FuseOptions,
+    told: Callable[[float], None] | None = None,
+) -> Fusion:
+    """Draw samples and sum them up.
+
+    Raises
+    ------
+    ArgumentError
+        If the observation does not fit the network, or there is too little to align with.
+    """
+    config = network.config
+    samples = drawn(
+        network,
+        observation,
+        SamplerOptions(options.steps, options.particles),
+        seed=options.seed,
+        numbers=range(options.samples),
+        threads=options.threads,
+        told=told,
+    )
+    if options.align:
+        samples = _aligned(samples, observation, config.orientation, options.seed)
+    n = config.orientation
+    orientation, light, light_spread = None, None, None
+    if n:
+        quaternions = np.stack(
+            [from_channels(sample[:n].numpy(), config.point_group) for sample in samples]
+        )
+        orientation = orientation_summary(quaternions, config.point_group)
+    if config.channels > n:
+        light, light_spread = light_summary(samples[:, n:].numpy())
+        strengths = [edge_strength(sample[n:].numpy()) for sample in samples]
+    else:
+        strengths = [turned_to_neighbours(q, config.point_group) for q in quaternions]
+    return Fusion(samples, orientation, light, light_spread, edges_of(np.stack(strengths)))
+
+
+def _aligned(samples: Tensor, observation: Observation, channels: int, seed: int) -> Tensor:
+    if not channels:
+        raise ArgumentError("alignment: expected a model of orientations, found one of light alone")
+    measured = observation.measured[:channels].all(0)
+    network = fitted_alignment(samples, observation.values[:channels], measured, seed)
+    out = samples.clone()
+    out[:, :channels] = torch.from_numpy(network.aligned(samples)).clamp(-1, 1)
+    return out

@@ -1,0 +1,186 @@
+"""``fuse train``: a diffusion model of simulated EBSD and polarised-light maps."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ebsdarchive import __version__
+from ebsdarchive.errors import ArgumentError
+from ebsdarchive.verbs.progress import Progress, silent
+from ebsdarchive.verbs.targets import require_free
+
+if TYPE_CHECKING:
+    from ebsdarchive.restorers.checkpoint import Checkpoint
+    from ebsdarchive.restorers.training import Trained
+
+__all__ = ["FuseTrainOptions", "FuseTrainSummary", "fuse_train"]
+
+
+@dataclass(frozen=True)
+class FuseTrainOptions:
+    """How to train.
+
+    Parameters
+    ----------
+    kind
+        "multimodal", "ebsd" or "light".
+    steps, time_s
+        One of the two: number of steps, or seconds, those before an interruption included.
+    batch
+        Windows of a step.
+    learning_rate
+        Of AdamW; falls to a hundredth along a cosine.
+    config
+        Of the network, as `map_network.MapConfig` has it.
+    """
+
+    kind: str = "multimodal"
+    steps: int | None = None
+    time_s: float | None = None
+    batch: int = 16
+    learning_rate: float = 1.5e-3
+    config: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class FuseTrainSummary:
+    """A trained model: where it is, and how its training went.
+
+    `held_out_loss` is the least of all validations, whose weights were kept.
+    """
+
+    path: str
+    kind: str
+    parameters: int
+    stored: int
+    steps: int
+    seconds: float
+    device: str
+    loss: float
+    held_out_loss: float
+    sha256: str
+    notes: tuple[str, ...]
+
+
+def fuse_train(
+    output: str | os.PathLike[str],
+    options: FuseTrainOptions,
+    *,
+    init_from: str | os.PathLike[str] | None = None,
+    licence: str | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> FuseTrainSummary:
+    """Train a model of maps on simulated microstructures and write it as a checkpoint file.
+
+    An interrupted training leaves its state beside the output, and the next call with the same
+    options goes on from there; time or steps may then be others.
+
+    Parameters
+    ----------
+    init_from
+        Checkpoint of the same kind to begin with.
+    licence
+        Of the model, for its card; unknown if not told.
+
+    Raises
+    ------
+    ArgumentError, FormatError
+        If an option makes no sense, or `init_from` is of another kind; before the training.
+    FitError
+        If the training diverges.
+    OutputError
+        If the output cannot be written; before the training, where that can be known.
+    """
+    from ebsdarchive.multimodal import map_network
+    from ebsdarchive.multimodal.training_maps import TrainingMaps
+    from ebsdarchive.restorers.checkpoint import read_checkpoint, write_checkpoint
+    from ebsdarchive.restorers.train_options import TrainOptions
+    from ebsdarchive.restorers.training import train
+    from ebsdarchive.restorers.training_state import state_path
+
+    path = Path(output)
+    start = None if init_from is None else read_checkpoint(init_from)
+    require_free(path, *([] if init_from is None else [init_from]), force=force)
+    if start is not None:
+        config = map_network.load(start).config
+        if config.kind != options.kind:
+            raise ArgumentError(
+                f"init from: expected a model of kind {options.kind}, found {config.kind}"
+            )
+    else:
+        config = map_network.build({**options.config, "kind": options.kind}).config
+    source = TrainingMaps(
+        "laguerre", config.window, options.batch, seed=options.seed, light=config.light_channels
+    )
+    plan = TrainOptions(
+        map_network.METHOD,
+        steps=options.steps,
+        time_s=options.time_s,
+        learning_rate=options.learning_rate,
+        keep="best",
+        config={**options.config, "kind": options.kind},
+        seed=options.seed,
+        device=options.device,
+    )
+    state = state_path(path)
+    trained = train(
+        source,
+        plan,
+        kind=map_network,
+        state=state,
+        start=start,
+        progress=lambda done, note: progress("training", done, 1, note),
+    )
+    card = _card(source.described(), plan, trained, start)
+    card |= {} if licence is None else {"licence": licence}
+    checkpoint = map_network.checkpoint_of(trained.module, card)  # type: ignore[arg-type]
+    write_checkpoint(path, checkpoint, force=force)
+    state.unlink(missing_ok=True)
+    return FuseTrainSummary(
+        path=os.fspath(path),
+        kind=options.kind,
+        parameters=trained.parameters,
+        stored=path.stat().st_size,
+        steps=trained.steps,
+        seconds=trained.seconds,
+        device=trained.device,
+        loss=trained.loss,
+        held_out_loss=trained.held_out,
+        sha256=checkpoint.sha256,
+        notes=trained.notes,
+    )
+
+
+def _card(
+    data: dict[str, Any], plan: Any, trained: Trained, start: Checkpoint | None
+) -> dict[str, Any]:
+    """What a user should know of the model."""
+    return {
+        "training_data": data,
+        "training": {
+            "steps": trained.steps,
+            "seconds": round(trained.seconds, 1),
+            "device": f"{trained.device}, {os.cpu_count()} cores",
+            "optimiser": "AdamW",
+            "learning_rate": plan.learning_rate,
+            "schedule": plan.schedule,
+            "average": plan.average,
+            "kept": "the average of least loss on held-out maps",
+            "seed": plan.seed,
+            "loss": trained.loss,
+            "held_out_loss": trained.held_out,
+            "began_with": None if start is None else start.sha256,
+            "before": None if start is None else start.card.get("training"),
+        },
+        "parameters": trained.parameters,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "made_by": {"ebsdarchive": __version__, "torch": metadata.version("torch")},
+    }

@@ -1,0 +1,107 @@
+"""The posterior sampler against Gaussians, of which everything is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ebsdarchive.errors import ArgumentError
+from ebsdarchive.multimodal.filtering import SamplerOptions, filtered, systematic
+from ebsdarchive.multimodal.gaussian import GaussianPrior
+from ebsdarchive.multimodal.observation import Observation, diffused
+from ebsdarchive.multimodal.schedule import noise_levels
+from ebsdarchive.restorers.diffusion import STEPS, generators
+
+SIZE = 7
+MEASURED = torch.tensor([1, 0, 0, 1, 0, 1, 0], dtype=torch.bool)
+
+
+@pytest.fixture(scope="module")
+def prior():
+    at = np.arange(SIZE)
+    covariance = 0.25 * np.exp(-(((at[:, None] - at) / 2) ** 2)) + 0.01 * np.eye(SIZE)
+    return GaussianPrior(0.3 * np.sin(at), covariance)
+
+
+def observed(prior, sigma):
+    rng = np.random.default_rng(3)
+    y = prior.draw(rng) + sigma * rng.standard_normal(SIZE)
+    noise = torch.full((SIZE,), sigma, dtype=torch.float32)
+    return Observation(torch.tensor(y, dtype=torch.float32), MEASURED, noise)
+
+
+def moments(prior, observation, systems, options):
+    """Mean and second moments about the exact mean, each with its standard error."""
+    exact_mean, _ = prior.posterior(observation)
+    means, squares = [], []
+    for stream in generators(5, range(systems)):
+        found = filtered(prior.noise, observation, options, stream)
+        w, x = found.log_weights.exp().numpy(), found.x.double().numpy() - exact_mean
+        means.append(w @ x)
+        squares.append((w[:, None] * x).T @ x)
+    return [(np.mean(v, 0), np.std(v, 0) / systems**0.5) for v in (means, squares)]
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
+def test_particles_follow_the_exact_posterior_of_a_gaussian(prior, sigma):
+    observation = observed(prior, sigma)
+    _, exact = prior.posterior(observation)
+    options = SamplerOptions(steps=250, particles=128, clip=False)
+    (mean, mean_error), (second, second_error) = moments(prior, observation, 40, options)
+    assert (np.abs(mean) < 4 * mean_error + 0.01).all()
+    # 250 steps lose up to a tenth of the variance, whatever the sampler; see the benchmark for 1000
+    allowed = 4 * second_error + 0.12 * np.sqrt(np.outer(np.diag(exact), np.diag(exact))) + 1e-4
+    assert (np.abs(second - exact) < allowed).all()
+
+
+def test_counting_a_noisy_observation_at_every_level_makes_the_posterior_too_narrow(prior):
+    observation = observed(prior, 0.2)
+    _, exact = prior.posterior(observation)
+    variance = {}
+    for published in (False, True):
+        options = SamplerOptions(steps=100, particles=256, clip=False, published=published)
+        (_, _), (second, _) = moments(prior, observation, 20, options)
+        variance[published] = np.diag(second)[MEASURED] / np.diag(exact)[MEASURED]
+    assert variance[True].mean() < 0.5 < variance[False].mean()
+
+
+def test_exact_values_come_back_exactly_and_noisy_ones_do_not(prior):
+    (stream,) = generators(0, [0])
+    for sigma, same in ((0.0, True), (0.3, False)):
+        observation = observed(prior, sigma)
+        found = filtered(prior.noise, observation, SamplerOptions(20, 3, clip=False), stream)
+        equal = found.x[:, MEASURED] == observation.values[MEASURED]
+        assert bool(equal.all()) is same
+
+
+def test_a_noisy_observation_is_diffused_to_the_noise_of_each_level_and_no_further(prior):
+    levels = noise_levels(30)
+    observation = Observation(torch.zeros(40_000), torch.ones(40_000, dtype=torch.bool),
+                              torch.full((1,), 0.5))  # fmt: skip
+    path = diffused(observation, levels, generators(1, [0])[0])
+    relative = levels.relative
+    for k in range(levels.count + 1):
+        short = max(0.0, 0.25 - float(relative[k]) ** 2)
+        spread = max(0.0, float(relative[k]) ** 2 - 0.25) ** 0.5
+        assert float(path.values[k].std()) == pytest.approx(spread, rel=0.02, abs=1e-6)
+        last = k == levels.count or float(relative[k + 1]) >= 0.5
+        assert float(path.variance[k][0]) == (pytest.approx(short, abs=1e-6) if last else np.inf)
+
+
+def test_resampling_takes_every_particle_about_as_often_as_its_weight_says():
+    (stream,) = generators(2, [0])
+    weights = torch.tensor([0.05, 0.5, 0.0, 0.45], dtype=torch.float64)
+    for _ in range(20):
+        counts = np.bincount(systematic(weights.repeat(5) / 5, stream), minlength=20)
+        assert (np.abs(counts - 20 * weights.repeat(5).numpy() / 5) < 1).all()
+
+
+def test_levels_are_distinct_times_of_the_schedule_and_their_number_is_checked():
+    for steps in (2, 50, 333, STEPS):
+        times = noise_levels(steps).times
+        assert len(set(times)) == steps + 1
+        assert times[-1] == STEPS - 1
+        assert list(times) == sorted(times)
+    with pytest.raises(ArgumentError, match="steps: expected from 2 to 1000, found 1"):
+        noise_levels(1)
