@@ -14,7 +14,7 @@ from ebsdarchive.analysis.indexing import HoughIndexer, Indexed, mean_pattern
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import ArrayPatterns, Detector, Orientations, Scan, SourceFile
 from ebsdarchive.simulation import Camera, MasterPattern, simulate_patterns, simulate_scan
-from ebsdarchive.simulation.camera import expected_counts
+from ebsdarchive.simulation.camera import disc_mask, expected_counts
 from ebsdarchive.simulation.rotations import uniform_quaternions
 
 __all__ = ["PAPER", "Indexing", "Noisy", "dose_for", "grains", "isolated", "of_pixels"]
@@ -37,12 +37,21 @@ class Noisy:
         (n, sy, sx) expected counts.
     seconds
         (n, 4) orientations that are mixed in; None where none is.
+    disc
+        Whether the screen is round.
     """
 
     name: str
     scan: Scan
     clean: np.ndarray
     seconds: np.ndarray | None = None
+    disc: bool = False
+
+    @property
+    def lit(self) -> np.ndarray:
+        """(sy, sx) bool."""
+        shape = self.clean.shape[1:]
+        return disc_mask(shape) if self.disc else np.ones(shape, bool)
 
     @property
     def patterns(self) -> np.ndarray:
@@ -68,17 +77,23 @@ class Indexing:
 
 
 def grains(
-    name: str, side: tuple[int, int], size: int, points: float, electrons: float, seed: int
+    name: str,
+    side: tuple[int, int],
+    size: int,
+    points: float,
+    electrons: float,
+    seed: int,
+    disc: bool = False,
 ) -> Noisy:
     """A nickel scan with so many points per grain."""
     common = {
         "grid_shape": side, "pattern_shape": (size, size), "seed": seed, "pc_bruker": PC,
         "grains": max(1, round(side[0] * side[1] / points)),
     }  # fmt: skip
-    camera = replace(CAMERA, electrons=electrons)
+    camera = replace(CAMERA, electrons=electrons, disc=disc)
     noisy = held(simulate_scan(camera=camera, **common))
-    clean = simulate_scan(camera=CAMERA, clean=True, **common)
-    return Noisy(name, noisy, clean.patterns.read(0, clean.grid.size))
+    clean = simulate_scan(camera=replace(CAMERA, disc=disc), clean=True, **common)
+    return Noisy(name, noisy, clean.patterns.read(0, clean.grid.size), disc=disc)
 
 
 def isolated(

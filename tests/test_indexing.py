@@ -154,3 +154,15 @@ def test_orix_rotates_without_its_numba_kernels(monkeypatch):
     np.testing.assert_allclose((quarter * Vector3d.xvector()).data, [[0, 1, 0]], atol=1e-12)
     np.testing.assert_allclose(quarter.outer(Vector3d.xvector()).data, [[[0, 1, 0]]], atol=1e-12)
     np.testing.assert_allclose((quarter * quarter).angle, np.pi)
+
+
+def test_unlit_pixels_do_not_outshine_bands_over_the_static_background():
+    from ebsdarchive.analysis.background import Correction
+    from ebsdarchive.simulation.camera import disc_mask
+
+    lit = disc_mask((31, 29))
+    level = np.where(lit, 1000.0, 3.0)
+    noisy = level + np.random.default_rng(0).normal(0, 3, (2, 31, 29))
+    values = Correction("static", level)(noisy)
+    assert (values[:, ~lit] == 1).all()
+    np.testing.assert_allclose(values[:, lit], noisy[:, lit] / 1000, rtol=1e-6)

@@ -222,13 +222,31 @@ def test_the_mean_of_neighbours_is_kikuchipys(truth):
     np.testing.assert_allclose(stretched, signal.data, atol=1e-4)
 
 
-def test_methods_of_square_grids_refuse_hexagonal_ones_and_klt_does_not(make_scan):
+def test_nlpar_refuses_hexagonal_grids_and_others_do_not(make_scan):
     scan = make_scan(ny=9, nx=8, hexagonal=True, described=False)
-    for name in ("nlpar", "neighbour"):
-        with pytest.raises(ArgumentError, match=f"{name}: expected a square grid, found a hexago"):
-            ready(scan, restorer_of(name))
+    with pytest.raises(ArgumentError, match="nlpar: expected a square grid, found a hexagonal"):
+        ready(scan, restorer_of("nlpar"))
     found, restorer = ready(scan, restorer_of("klt", options={"rank": 3}))
     assert all_of(restorer, found, scan.grid).shape == found.shape
+
+
+def test_the_mean_of_neighbours_on_a_hexagonal_grid_is_of_seven_points(make_scan):
+    scan = make_scan(ny=9, nx=8, hexagonal=True, described=False)
+    found, restorer = ready(scan, restorer_of("neighbour"))
+    whole, patterns = all_of(restorer, found, scan.grid), found.read(0, scan.grid.size)
+    apart = scan.grid.positions()[:, None] - scan.grid.positions()
+    near = np.hypot(apart[..., 0], apart[..., 1] * np.sqrt(3) / 2) < 1.01
+    assert near.sum(axis=1).max() == 7
+    for point, some in enumerate(near):
+        np.testing.assert_allclose(whole[point], patterns[some].mean(axis=0), rtol=1e-5)
+
+
+def test_blocks_of_a_hexagonal_grid_see_all_neighbours(make_scan, monkeypatch):
+    scan = make_scan(ny=13, nx=8, hexagonal=True, described=False)
+    found, restorer = ready(scan, restorer_of("neighbour", options={"window": 9}))
+    whole = all_of(restorer, found, scan.grid)
+    monkeypatch.setattr(blocks, "_most_rows", lambda *_: 1)
+    np.testing.assert_array_equal(all_of(restorer, found, scan.grid), whole)
 
 
 def test_a_window_larger_than_the_scan_is_refused_and_the_default_fits_itself(make_scan):
@@ -421,7 +439,8 @@ def with_method(name, **others):
 
 
 def test_a_layer_holds_the_estimates_and_says_how_they_came_about(archive, truth, run_cli):
-    code, out, err = run_cli("restore", archive, "--search-radius", 2, "--name", "mine")
+    code, out, err = run_cli("restore", archive, "--method", "nlpar", "--search-radius", 2,
+                             "--name", "mine")  # fmt: skip
     assert code == 0, err
     assert f"restored/mine: {NY * NX} patterns restored by nlpar" in out
     assert "restoring" in err
@@ -740,3 +759,13 @@ def test_layers_and_models_travel_together(archive, model_file, tmp_path, run_cl
     ebsdarchive.remove_model(bare, "mine", force=True)
     assert ebsdarchive.models(bare) == []
     assert ebsdarchive.verify(bare, data=True).all_faults == []
+
+
+def test_the_package_is_asked_for_models_of_the_network_that_a_method_samples(monkeypatch):
+    from ebsdarchive.verbs import restore_source
+
+    asked = []
+    monkeypatch.setattr(restore_source, "shipped_model", asked.append)
+    assert restore_source.model_for("ddim", None, None) is None
+    assert restore_source.model_for("nlpar", None, None) is None
+    assert asked == ["ddpm"]

@@ -28,6 +28,7 @@ from ebsdarchive.restorers import (  # noqa: E402
 )
 from ebsdarchive.restorers.flattening import flatten  # noqa: E402
 from ebsdarchive.restorers.learned import torch_device  # noqa: E402
+from ebsdarchive.restorers.lines import line_responses  # noqa: E402
 from ebsdarchive.restorers.neighbourhood import neighbour_means  # noqa: E402
 from ebsdarchive.restorers.networks import Batch  # noqa: E402
 
@@ -196,7 +197,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(method):
     with pytest.raises(FormatError, match="nonsense"):
         restorer_of(method, replace(good, config={**good.config, "nonsense": 1}))
     module = CONFIGS[method][0]
-    with pytest.raises(FormatError, match="version 1, found 0"):
+    with pytest.raises(FormatError, match=f"version {module.VERSION}, found 0"):
         module.load(replace(good, version="0"))
 
 
@@ -297,10 +298,60 @@ def test_an_isolated_pattern_is_not_averaged_with_others():
     noisy = truth + rng.normal(size=truth.shape).astype(np.float32)
     noise, mask = np.ones(grid.size, np.float32), np.ones((64, 64), bool)
     found = neighbour_means(noisy, noise, grid, 0, 0, grid.size, mask, 2)
-    np.testing.assert_allclose(found.means, noisy, atol=1e-3)
+    assert found.n_effective.max() < 1.2
     alone = neighbour_means(noisy, noise, grid, 0, 0, grid.size, mask, 0)
     np.testing.assert_array_equal(alone.means, noisy)
     assert (alone.n_effective == 1).all()
+
+
+def test_like_patterns_are_found_through_noise_of_three_times_their_bands():
+    rng = np.random.default_rng(3)
+    grid = Grid("square", 9, 6)
+    x, y = grid.positions().astype(int).T
+    grain = x // 3 + 3 * (y // 2)  # of six points
+    truth = bands(9, 60, 66)[grain].astype(np.float32)
+    noisy = (truth + 3 * rng.normal(size=truth.shape).astype(np.float32)) / np.sqrt(10)
+    noisy = noisy.astype(np.float32)
+    noise, mask = np.full(grid.size, np.sqrt(0.9), np.float32), np.ones((60, 66), bool)
+    found = neighbour_means(noisy, noise, grid, 0, 0, grid.size, mask, 3)
+    assert 4.5 < found.n_effective.mean() < 7.5
+    assert correlation(found.means, truth, mask).mean() > 0.95 / np.sqrt(1 + 9 / 6)  # of six
+
+
+def test_spoilt_pixels_of_the_detector_do_not_make_patterns_alike():
+    rng = np.random.default_rng(4)
+    grid = Grid("square", 7, 5)
+    truth = bands(grid.size, 60, 60).astype(np.float32)
+    noisy = truth + 2 * rng.normal(size=truth.shape).astype(np.float32)
+    noisy[:, 20:50:10, 31] = 20
+    noisy /= np.float32(np.sqrt(5))
+    noise, mask = np.full(grid.size, np.sqrt(0.8), np.float32), np.ones((60, 60), bool)
+    found = neighbour_means(noisy, noise, grid, 0, 0, grid.size, mask, 3)
+    assert found.n_effective.mean() < 1.4
+
+
+# ---------------------------------------------------------------- lines
+
+
+def test_lines_respond_to_noise_alike_everywhere_and_in_every_direction():
+    torch.manual_seed(0)
+    lit = torch.ones(300, 25, 33)
+    lit[:, :6, :9] = 0
+    found = line_responses(torch.randn(300, 25, 33) * lit, lit, 8)
+    spread = found.std(0)
+    assert found.shape == (300, 8, 25, 33)
+    assert 0.8 < float(spread[:, 6:, 9:].min()) < float(spread[:, 6:, 9:].max()) < 1.2
+
+
+@pytest.mark.parametrize("number", [0, 3, 5])
+def test_a_line_hidden_in_noise_is_found_in_its_direction(number):
+    rng = np.random.default_rng(1)
+    turn = number * np.pi / 8  # from x towards y
+    v, u = np.mgrid[:40, :40] - 19.5
+    line = np.abs(v * np.cos(turn) - u * np.sin(turn)) < 1
+    images = torch.from_numpy((line + rng.normal(size=(60, 40, 40))).astype(np.float32))
+    found = line_responses(images, torch.ones(60, 40, 40), 8)[:, :, 18:22, 18:22].mean((2, 3))
+    assert (found.argmax(1) == number).float().mean() > 0.9
 
 
 # ---------------------------------------------------------------- diffusion

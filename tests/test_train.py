@@ -346,6 +346,39 @@ class Repeated:
         return {"source": "one batch"}
 
 
+def test_limits_of_flags_find_nearly_all_noise_and_little_else(source, monkeypatch):
+    from ebsdarchive.restorers import calibration, kikuchi_network
+
+    rng = np.random.default_rng(0)
+    flags = np.repeat(np.array([0, WEAK, OVERLAP, UNFAMILIAR], np.uint8), 1000)
+    likely = np.stack([flags == flag for flag in (WEAK, OVERLAP, UNFAMILIAR)], axis=1)
+    probabilities = 1 / (1 + np.exp(-3 * (2 * likely - 1) - rng.normal(size=likely.shape)))
+    ones = np.ones(len(flags))
+    answers = calibration._Answers(probabilities, flags, ones, ones, 1.7 * ones)
+    monkeypatch.setattr(calibration, "_answers", lambda *_: answers)
+    torch.manual_seed(0)
+    model = kikuchi_network.checkpoint_of(kikuchi_network.build(TINY), {})
+    found, shares = calibration.calibrated(model, source())
+    assert 0.99 < shares["pure_noise"] <= 1
+    assert shares["sound_estimates"] < 0.04
+    assert shares["overlapping"] > 0.9
+    assert shares["no_kikuchi_pattern"] > 0.9
+    assert kikuchi_network.load(found).config.uncertainty_factor == 1.7
+
+
+def test_errors_are_measured_on_samples_of_every_kind(source, monkeypatch):
+    from ebsdarchive.restorers import calibration, kikuchi_network
+
+    monkeypatch.setattr(calibration, "SCANS", 6)
+    torch.manual_seed(0)
+    model = kikuchi_network.checkpoint_of(kikuchi_network.build(TINY), {})
+    answers = calibration._answers(model, source(columns=8))
+    assert set(answers.flags) >= {0, WEAK, OVERLAP}
+    assert (answers.error[answers.flags == 0] > 0).all()
+    bands, none = (answers.correlation[answers.flags == flag].mean() for flag in (0, WEAK))
+    assert bands > none + 0.2
+
+
 def test_an_indexing_network_learns_orientations(source):
     from ebsdarchive.restorers import orientation_network
     from ebsdarchive.restorers.training import train

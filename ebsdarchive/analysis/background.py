@@ -29,7 +29,7 @@ class Correction:
     All three divide by the static background first; then
 
     ========  =====================================================================================
-    static    nothing more
+    static    nothing more; unlit pixels become 1, for their noise over no light outshines bands
     dynamic   less the pattern's own blur of an eighth of its width (kikuchipy's dynamic background)
     bandpass  times G(0.25) (1 - G(0.035)) in frequency, where G(s) = exp(-f^2 / 2 s^2) and f is in
               parts of Nyquist: a blur of 1.3 px less one of 9 px, whatever the pattern's size
@@ -83,7 +83,7 @@ class Correction:
         """(n, sy, sx) counts to (n, sy, sx) without background."""
         values = np.asarray(patterns, np.float32) / np.maximum(self._level, np.float32(1e-6))
         if self.method == "static":
-            return np.asarray(values, np.float32)
+            return np.where(self.lit, values, np.float32(1))
         inside = values * self.lit
         blurred = [
             self._filtered(inside, f) / weight

@@ -64,7 +64,7 @@ class Conditions:
     shapes: tuple[tuple[int, int], ...] = ((60, 60),)
     columns: int = 8
     radius: int = 3
-    signal: Range = (0.2, 3.0)
+    signal: Range = (0.2, 2.0)
     pc_x: Range = (0.35, 0.65)
     pc_y: Range = (0.10, 0.45)
     pc_z: Range = (0.45, 0.90)
@@ -79,7 +79,7 @@ class Conditions:
     disc: float = 0.25
     flattened: float = 0.3
     eight_bit: float = 0.5
-    grain_points: Range = (2.0, 300.0)
+    grain_points: Range = (1.5, 100.0)
     spread_deg: float = 0.8
     mixing_width: float = 0.4
     alone: float = 0.4

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["CLIP", "Flattened", "flatten"]
+__all__ = ["CLIP", "Blur", "Flattened", "flatten"]
 
 WIDTH = 1 / 8  # of the pattern: standard deviation of the blur, as in a dynamic background
 DEGREE = 5  # of the polynomial that goes before it: a blur alone leaves a frame where light falls
@@ -94,7 +94,7 @@ def flatten(patterns: Tensor, mask: Tensor) -> Flattened:
     if not bool(finite.all()):
         lit = lit & finite
     x = torch.where(lit, patterns, torch.zeros_like(patterns))
-    blur = _Blur(lit)
+    blur = Blur(lit)
     rough = (x - blur(x)) * lit
     limit = CLIP * _robust(rough, lit)  # (n, 1, 1)
     x = torch.where(lit, x - rough + rough.clamp(-limit, limit), x)
@@ -146,16 +146,17 @@ def _noise(values: Tensor, lit: Tensor) -> Tensor:
     squared[:, 1:, 1:] = change.square() * whole
     there = torch.zeros_like(lit)
     there[:, 1:, 1:] = whole
-    return _Blur(there)(squared).clamp(0, 1).sqrt() * lit
+    return Blur(there)(squared).clamp(0, 1).sqrt() * lit
 
 
-class _Blur:
-    """Gaussian blur of the lit pixels alone, as a product with one matrix on each side."""
+class Blur:
+    """Gaussian blur of the lit pixels alone, as a product with one matrix on each side; `width` is
+    its standard deviation in parts of the sides."""
 
-    def __init__(self, lit: Tensor) -> None:
+    def __init__(self, lit: Tensor, width: float = WIDTH) -> None:
         sy, sx = lit.shape[1:]
-        self.rows = _gaussian(sy, sy * WIDTH, lit.device)  # (sy, sy)
-        self.columns = _gaussian(sx, sx * WIDTH, lit.device)  # (sx, sx), symmetric
+        self.rows = _gaussian(sy, sy * width, lit.device)  # (sy, sy)
+        self.columns = _gaussian(sx, sx * width, lit.device)  # (sx, sx), symmetric
         self.weight = (self.rows @ lit.to(self.rows) @ self.columns).clamp_min(1e-6)
 
     def __call__(self, images: Tensor) -> Tensor:

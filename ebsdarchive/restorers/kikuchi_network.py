@@ -26,6 +26,7 @@ from ebsdarchive.errors import FormatError
 from ebsdarchive.restorers import networks
 from ebsdarchive.restorers.checkpoint import Checkpoint
 from ebsdarchive.restorers.flattening import Flattened, flatten
+from ebsdarchive.restorers.lines import line_responses
 from ebsdarchive.restorers.networks import Batch
 from ebsdarchive.restorers.restorer import OVERLAP, UNFAMILIAR, WEAK
 
@@ -41,7 +42,7 @@ __all__ = [
     "restore_counts",
 ]
 
-METHOD, VERSION = "kikuchi", "1"
+METHOD, VERSION = "kikuchi", "2"
 FLAGS = (WEAK, OVERLAP, UNFAMILIAR)  # in the order of the logits
 PLANES = 6  # of the input, see `Planes`
 LEAST_SIGNAL = 0.01  # of the variance, that the network may still start from
@@ -60,6 +61,8 @@ class KikuchiConfig:
         Per level and direction.
     heads
         Of the attention.
+    lines
+        Directions in which lines are looked for, at half the pattern's resolution.
     neighbours
         Radius of the neighbourhood in scan steps; 0: each pattern alone.
     flag_limits
@@ -74,6 +77,7 @@ class KikuchiConfig:
     widths: tuple[int, ...] = (48, 80, 128, 192)
     blocks: tuple[int, ...] = (2, 2, 2, 1)
     heads: int = 6
+    lines: int = 16
     neighbours: int = 3
     flag_limits: tuple[float, ...] = (0.5, 0.5, 0.5)
     weak_ratio: float = 0.1
@@ -90,6 +94,7 @@ class KikuchiConfig:
         require(len(self.blocks) == len(self.widths), "blocks", "for each of the widths")
         require(all(0 < number <= 32 for number in self.blocks), "blocks", "from 1 to 32")
         require(self.heads > 0 and self.widths[-1] % self.heads == 0, "heads", "dividing the width")
+        require(1 <= self.lines <= 256, "lines", "from 1 to 256")
         require(0 <= self.neighbours <= 16, "neighbours", "from 0 to 16")
         require(len(self.flag_limits) == len(FLAGS), "flag_limits", f"of {len(FLAGS)} flags")
         require(all(0 < p <= 1 for p in self.flag_limits), "flag_limits", "above 0 and up to 1")
@@ -160,7 +165,7 @@ class KikuchiNetwork(nn.Module):
         self.config = config
         widths, blocks = config.widths, config.blocks
         last = widths[-1]
-        self.stem = nn.Conv2d(4 * PLANES, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(4 * PLANES + config.lines, widths[0], 3, padding=1)
         self.encoders = nn.ModuleList(
             nn.Sequential(*[Block(width) for _ in range(number)])
             for width, number in zip(widths, blocks, strict=True)
@@ -179,7 +184,7 @@ class KikuchiNetwork(nn.Module):
         nn.init.zeros_(self.last.weight)  # at first nothing is added, and errors are as large as
         self.last.bias = nn.Parameter(torch.zeros(2))  # what may be added
         self.judge = nn.Sequential(
-            nn.Linear(2 * last + 2 * widths[0] + 4, 128), nn.GELU(), nn.Linear(128, len(FLAGS))
+            nn.Linear(2 * last + 2 * widths[0] + 6, 128), nn.GELU(), nn.Linear(128, len(FLAGS))
         )
 
     @property
@@ -192,7 +197,10 @@ class KikuchiNetwork(nn.Module):
         sy, sx = planes.shape[2:]
         extra = [-size % self.multiple for size in (sx, sy)]
         padded = functional.pad(planes, (0, extra[0], 0, extra[1]))  # 0: nothing is lit
-        h = self.stem(functional.pixel_unshuffle(padded, 2))  # (n, c, sy / 2, sx / 2)
+        halves = 2 * functional.avg_pool2d(padded[:, :1], 2)[:, 0]  # of the same noise
+        seen = functional.avg_pool2d(padded[:, 5:6], 2)[:, 0].ceil()
+        lines = line_responses(halves, seen, self.config.lines)
+        h = self.stem(torch.cat([functional.pixel_unshuffle(padded, 2), lines], dim=1))
         passed = []
         for encoder, down in zip(self.encoders[:-1], self.downs, strict=True):
             h = encoder(h)
@@ -217,6 +225,7 @@ class KikuchiNetwork(nn.Module):
         power = (estimate.square() * lit).sum((1, 2)) / weight[:, 0, 0]
         doubt = (log_variance * lit).sum((1, 2)) / weight[:, 0, 0]
         scalars = [noise2[:, 0, 0], power, doubt, planes[:, 4].amax((1, 2))]
+        scalars += [lines.square().mean((1, 2, 3)), lines.amax((1, 2, 3))]
         logits = self.judge(torch.cat([*told, torch.stack(scalars, dim=1)], dim=1))
         return Answer(estimate, log_variance, change, logits)
 

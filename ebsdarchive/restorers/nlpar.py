@@ -109,8 +109,8 @@ class Nlpar:
 def _require_square(grid: Grid) -> None:
     if grid.is_hexagonal:
         raise ArgumentError(
-            "nlpar: expected a square grid, found a hexagonal one; choose klt or field, or regrid "
-            "the scan with `ebsdarchive query --regrid square`"
+            "nlpar: expected a square grid, found a hexagonal one; choose kikuchi, neighbour, klt "
+            "or field"
         )
 
 

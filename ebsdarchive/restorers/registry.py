@@ -27,7 +27,7 @@ __all__ = [
     "shipped_model",
 ]
 
-DEFAULT_METHOD = "nlpar"
+DEFAULT_METHOD = "kikuchi"
 _KEYWORDS = {"lambda": "lam"}  # a word of Python's own
 
 

@@ -146,7 +146,9 @@ def model_for(
         If there is neither such a file nor such a model.
     """
     if model is None:
-        shipped = shipped_model(method) if method and method_of(method).learned else None
+        if method is None or not method_of(method).learned:
+            return None
+        shipped = shipped_model(method_of(method).models_of or method)
         return None if shipped is None else Model(read_checkpoint(shipped), shipped.name)
     text = os.fspath(model)
     name = text.removeprefix("models/")

@@ -106,7 +106,8 @@ def train(
     card = _card(source, options, trained, start, licence)
     checkpoint = kind.checkpoint_of(trained.module, card)
     progress("measuring", 0, 1)
-    card["measured"] = _measured(checkpoint, source, trained.device)
+    checkpoint, flagged = _calibrated(checkpoint, source)
+    card["measured"] = _measured(checkpoint, source, trained.device) | flagged
     progress("measuring", 1, 1)
     checkpoint = replace(checkpoint, card=card)
     write_checkpoint(path, checkpoint, force=force)
@@ -159,6 +160,17 @@ def _card(
         "made_by": {"ebsdarchive": __version__, "torch": metadata.version("torch")},
     }
     return card if licence is None else card | {"licence": licence}
+
+
+def _calibrated(checkpoint: Checkpoint, source: SampleSource) -> tuple[Checkpoint, dict[str, Any]]:
+    """The model with limits of its flags, where it has some and the data knows them."""
+    from ebsdarchive.restorers.calibration import calibrated
+    from ebsdarchive.restorers.simulated_samples import SimulatedSamples
+
+    if checkpoint.method != "kikuchi" or not isinstance(source, SimulatedSamples):
+        return checkpoint, {}
+    checkpoint, figures = calibrated(checkpoint, source)
+    return checkpoint, {"flagged": figures}
 
 
 def _measured(checkpoint: Checkpoint, source: SampleSource, device: str) -> dict[str, Any]:
