@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes
-from ebsdarchive.cli.train_command import TrainingLines
+from ebsdarchive.cli.training_options import TrainingLines, training_options
 
 
 @click.group("fuse")
@@ -168,34 +168,7 @@ def _results(made: Any) -> set[str]:
 @command.command("train")
 @click.argument("kind", type=click.Choice(["multimodal", "ebsd", "light"]), metavar="KIND")
 @click.option("-o", "--output", type=PathType, required=True, help="Model file (safetensors).")
-@click.option("--time", "time_s", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Time to train for.  [default: 2400]")  # fmt: skip
-@click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps, instead of a time.")
-@click.option(
-    "--batch", type=click.IntRange(1), default=16, show_default=True, help="Windows of a step."
-)
-@click.option(
-    "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
-    default=1.5e-3,
-    show_default=True,
-    help="Of AdamW, after 100 steps.",
-)
-@click.option(
-    "--init-from", type=PathType, metavar="FILE", help="Begin with a model of the same kind."
-)
-@click.option("--licence", metavar="TEXT", help="Of the model, for its card.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-              help="Of all random numbers.")  # fmt: skip
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to train.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@training_options([], time_s=2400, batch=16, learning_rate=1.5e-3, unit="Windows")
 def train(output: str, as_json: bool, force: bool, **values: Any) -> None:
     """Train a model of maps on simulated titanium.
 

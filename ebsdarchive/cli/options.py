@@ -19,6 +19,7 @@ __all__ = [
     "MetadataOption",
     "PathType",
     "SmoothingOption",
+    "adding",
     "guarantee",
     "indexing_options",
     "neural_options",
@@ -150,7 +151,7 @@ SmoothingOption = click.option(
 
 def path_options(required: bool) -> Callable[..., Any]:
     """The options of a path and its samples, and of the unit of all positions."""
-    return _adding(
+    return adding(
         [
             click.option(
                 "--path",
@@ -172,7 +173,7 @@ def path_options(required: bool) -> Callable[..., Any]:
     )
 
 
-def _adding(options: list[Callable[..., Any]]) -> Callable[..., Any]:
+def adding(options: list[Callable[..., Any]]) -> Callable[..., Any]:
     """What adds options to a command, in their order."""
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -243,12 +244,12 @@ def indexing_options(background: str) -> Callable[..., Any]:
             "--pc", type=triple, help="Projection centre in Bruker's convention.  [default: scan's]"
         ),
     ]
-    return _adding(options)
+    return adding(options)
 
 
 def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a source that is no archive."""
-    return _adding(
+    return adding(
         [
             click.option(
                 "--scan",
@@ -276,7 +277,7 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def neural_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a neural fit."""
-    return _adding(
+    return adding(
         [
             click.option(
                 "--method",

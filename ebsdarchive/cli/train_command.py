@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes, triple
-from ebsdarchive.cli.telling import said
+from ebsdarchive.cli.training_options import TrainingLines, training_options
 from ebsdarchive.restorers.train_options import NETWORKS, TrainOptions
 
-__all__ = ["TrainingLines", "command"]
+__all__ = ["command"]
 
 
 class _Sizes(click.ParamType):
@@ -96,54 +96,18 @@ class _Config(click.ParamType):
     type=triple,
     help="Projection centre to simulate (Bruker's).  [default: any]",
 )
-@click.option("--time", "time_s", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Time to train for.  [default: 600]")  # fmt: skip
-@click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps, instead of a time.")
-@click.option(
-    "--batch", type=click.IntRange(1), default=32, show_default=True, help="Samples of a step."
-)
-@click.option(
-    "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
-    default=1e-3,
-    show_default=True,
-    help="Of AdamW, after 100 steps.",
-)
-@click.option(
-    "--schedule",
-    type=click.Choice(["cosine", "constant"]),
-    default="cosine",
-    show_default=True,
-    help="How the learning rate goes on.",
-)
-@click.option(
-    "--augment/--no-augment",
-    default=True,
-    show_default=True,
-    help="Change exposure, tone and place of measured patterns; they are never mirrored or turned.",
-)
-@click.option(
-    "--init-from", type=PathType, metavar="FILE", help="Begin with a model of the same method."
-)
-@click.option(
-    "--config",
-    multiple=True,
-    type=_Config(),
-    metavar="NAME=JSON",
-    help="Of the network, such as widths=[32,64]; may be repeated.",
-)
-@click.option("--licence", metavar="TEXT", help="Of the model, for its card.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-              help="Of all random numbers.")  # fmt: skip
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to train.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@training_options(
+    [
+        click.option("--schedule", type=click.Choice(["cosine", "constant"]), default="cosine",
+                     show_default=True, help="How the learning rate goes on."),
+        click.option("--augment/--no-augment", default=True, show_default=True,
+                     help="Change exposure, tone and place of measured patterns; they are never "
+                     "mirrored or turned."),
+        click.option("--config", multiple=True, type=_Config(), metavar="NAME=JSON",
+                     help="Of the network, such as widths=[32,64]; may be repeated."),
+    ],
+    time_s=600, batch=32, learning_rate=1e-3, unit="Samples",
+)  # fmt: skip
 def command(method: str, output: str, as_json: bool, force: bool, **values: Any) -> None:
     """Train a network that restores patterns, or one that indexes them.
 
@@ -188,20 +152,6 @@ def command(method: str, output: str, as_json: bool, force: bool, **values: Any)
     )
     for note in (*made.notes, *_figures(made.measured)):
         click.echo(f"  {note}")
-
-
-class TrainingLines:
-    """Progress that also writes a line for each validation where there is no terminal."""
-
-    def __init__(self, bar: Any) -> None:
-        self.bar, self.told = bar, ""
-
-    def __call__(self, stage: str, done: float, total: float, note: str = "") -> None:
-        self.bar(stage, done, total, note)
-        losses = note.partition(", ")[2]
-        if not self.bar.live and "held out" in losses and losses != self.told:
-            self.told = losses
-            said(f"  {done / total:4.0%} {note}")
 
 
 def _figures(measured: Any) -> list[str]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ebsdarchive import __version__
 from ebsdarchive.errors import ArgumentError
+from ebsdarchive.restorers.model_card import model_card
 from ebsdarchive.verbs.progress import Progress, silent
 from ebsdarchive.verbs.targets import require_free
 
 if TYPE_CHECKING:
-    from ebsdarchive.restorers.checkpoint import Checkpoint
-    from ebsdarchive.restorers.training import Trained
+    pass
 
 __all__ = ["FuseTrainOptions", "FuseTrainSummary", "fuse_train"]
 
@@ -139,8 +136,7 @@ def fuse_train(
         start=start,
         progress=lambda done, note: progress("training", done, 1, note),
     )
-    card = _card(source.described(), plan, trained, start)
-    card |= {} if licence is None else {"licence": licence}
+    card = model_card(source.described(), plan, trained, start, licence)
     checkpoint = map_network.checkpoint_of(trained.module, card)  # type: ignore[arg-type]
     write_checkpoint(path, checkpoint, force=force)
     state.unlink(missing_ok=True)
@@ -157,30 +153,3 @@ def fuse_train(
         sha256=checkpoint.sha256,
         notes=trained.notes,
     )
-
-
-def _card(
-    data: dict[str, Any], plan: Any, trained: Trained, start: Checkpoint | None
-) -> dict[str, Any]:
-    """What a user should know of the model."""
-    return {
-        "training_data": data,
-        "training": {
-            "steps": trained.steps,
-            "seconds": round(trained.seconds, 1),
-            "device": f"{trained.device}, {os.cpu_count()} cores",
-            "optimiser": "AdamW",
-            "learning_rate": plan.learning_rate,
-            "schedule": plan.schedule,
-            "average": plan.average,
-            "kept": "the average of least loss on held-out maps",
-            "seed": plan.seed,
-            "loss": trained.loss,
-            "held_out_loss": trained.held_out,
-            "began_with": None if start is None else start.sha256,
-            "before": None if start is None else start.card.get("training"),
-        },
-        "parameters": trained.parameters,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "made_by": {"ebsdarchive": __version__, "torch": metadata.version("torch")},
-    }

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ebsdarchive import __version__
+from ebsdarchive.restorers.model_card import model_card
 from ebsdarchive.restorers.train_options import TrainOptions
 from ebsdarchive.verbs.lessons import Lesson, source_of
 from ebsdarchive.verbs.progress import Progress, silent
@@ -19,7 +17,6 @@ from ebsdarchive.verbs.targets import require_free
 if TYPE_CHECKING:
     from ebsdarchive.restorers.checkpoint import Checkpoint
     from ebsdarchive.restorers.samples import SampleSource
-    from ebsdarchive.restorers.training import Trained
 
 __all__ = ["TrainSummary", "train"]
 
@@ -103,7 +100,9 @@ def train(
 
     state = state_path(path)
     trained = train_network(source, options, state=state, start=start, progress=told)
-    card = _card(source, options, trained, start, licence)
+    data = source.described()
+    card = model_card(data, options, trained, start, licence)
+    card |= {"sizes": data["sizes"], "noise_range": data["noise_range"]}
     checkpoint = kind.checkpoint_of(trained.module, card)
     progress("measuring", 0, 1)
     checkpoint, flagged = _calibrated(checkpoint, source)
@@ -126,40 +125,6 @@ def train(
         sha256=checkpoint.sha256,
         notes=trained.notes,
     )
-
-
-def _card(
-    source: SampleSource,
-    options: TrainOptions,
-    trained: Trained,
-    start: Checkpoint | None,
-    licence: str | None,
-) -> dict[str, Any]:
-    """What a user should know of the model."""
-    data = source.described()
-    card: dict[str, Any] = {
-        "training_data": data,
-        "sizes": data["sizes"],
-        "noise_range": data["noise_range"],
-        "training": {
-            "steps": trained.steps,
-            "seconds": round(trained.seconds, 1),
-            "device": trained.device,
-            "optimiser": "AdamW",
-            "learning_rate": options.learning_rate,
-            "schedule": options.schedule,
-            "weight_decay": options.weight_decay,
-            "average": options.average,
-            "seed": options.seed,
-            "loss": trained.loss,
-            "held_out_loss": trained.held_out,
-            "began_with": None if start is None else start.sha256,
-        },
-        "parameters": trained.parameters,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "made_by": {"ebsdarchive": __version__, "torch": metadata.version("torch")},
-    }
-    return card if licence is None else card | {"licence": licence}
 
 
 def _calibrated(checkpoint: Checkpoint, source: SampleSource) -> tuple[Checkpoint, dict[str, Any]]:
