@@ -108,7 +108,7 @@ def test_s_equals_finite_differences_of_what_an_archive_decodes_to(fitted_archiv
     expected = np.sqrt(sum((d**2).mean(axis=1) for d in derivatives))
     # looser than above: the patterns that are subtracted are of single precision
     single = np.abs(field.patterns(xy)[:, mask]).max() * np.finfo(np.float32).eps / 0.003
-    np.testing.assert_allclose(DiffractionGradient(field)(xy), expected, rtol=1e-3, atol=single)
+    np.testing.assert_allclose(DiffractionGradient(field)(xy), expected, rtol=3e-3, atol=single)
 
 
 def test_lengths_are_in_steps_along_x_whatever_the_rows():
