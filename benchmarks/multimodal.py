@@ -5,12 +5,12 @@
     python benchmarks/multimodal.py size [--sides N,...]
     python benchmarks/multimodal.py pictures OUT
 
-`gaussian`: samples of a correlated Gaussian prior of 8 dimensions, 3 of them measured, with DPS of
-deepinv beside (of the extra `peers`; leave it out with --no-peer). `maps`: simulated titanium of
-grown microstructures, which the models were not trained on (they know Laguerre ones), 64 x 64
+`gaussian`: samples of a correlated Gaussian prior of 8 dimensions, 3 of them measured, with DPS
+of deepinv beside (of the extra `peers`; leave it out with --no-peer). `maps`: simulated titanium
+of grown microstructures, which the models were not trained on (they know Laguerre ones), 64 x 64
 pixels, with orientations at a share of the pixels; `--noisy` adds noise, scratches, uneven light
-and half a pixel of misregistration. `size`: time of a sample against the side of the map. `pictures`:
-what the tables are about. Means over maps, with the standard error of the mean.
+and half a pixel of misregistration. `size`: time of a sample against the side of the map.
+`pictures`: what the tables are about. Means over maps, with the standard error of the mean.
 """
 
 from __future__ import annotations

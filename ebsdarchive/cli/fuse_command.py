@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes
-from ebsdarchive.cli.training_options import TrainingLines, training_options
+from ebsdarchive.cli.teaching import TrainingLines, training_options
 
 
 @click.group("fuse")

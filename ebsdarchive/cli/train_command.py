@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes, triple
-from ebsdarchive.cli.training_options import TrainingLines, training_options
+from ebsdarchive.cli.teaching import TrainingLines, training_options
 from ebsdarchive.restorers.train_options import NETWORKS, TrainOptions
 
 __all__ = ["command"]

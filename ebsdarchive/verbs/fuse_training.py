@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.restorers.model_card import model_card
+from ebsdarchive.restorers.cards import model_card
 from ebsdarchive.verbs.progress import Progress, silent
 from ebsdarchive.verbs.targets import require_free
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ebsdarchive.restorers.model_card import model_card
+from ebsdarchive.restorers.cards import model_card
 from ebsdarchive.restorers.train_options import TrainOptions
 from ebsdarchive.verbs.lessons import Lesson, source_of
 from ebsdarchive.verbs.progress import Progress, silent
