@@ -26,6 +26,7 @@ from skimage.morphology import skeletonize
 from ebsdarchive.multimodal import map_network
 from ebsdarchive.multimodal.archive_maps import white_noise
 from ebsdarchive.multimodal.edge_maps import edge_strength, edges_of
+from ebsdarchive.multimodal.equivalents import nearest_equivalents
 from ebsdarchive.multimodal.filtering import SamplerOptions, filtered
 from ebsdarchive.multimodal.fuse_options import FuseOptions
 from ebsdarchive.multimodal.fusion import fused
@@ -36,11 +37,7 @@ from ebsdarchive.multimodal.orientation_channels import from_channels
 from ebsdarchive.multimodal.perturbations import MODERATE
 from ebsdarchive.multimodal.posterior_maps import drawn
 from ebsdarchive.multimodal.schedule import signal
-from ebsdarchive.multimodal.summaries import (
-    nearest_equivalents,
-    orientation_summary,
-    turned_to_neighbours,
-)
+from ebsdarchive.multimodal.summaries import orientation_summary, turned_to_neighbours
 from ebsdarchive.multimodal.synthetic_maps import SyntheticMap, SyntheticMaps
 from ebsdarchive.multimodal.windows import Tiled
 from ebsdarchive.restorers.checkpoint import read_checkpoint

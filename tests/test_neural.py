@@ -289,6 +289,33 @@ def test_a_target_error_is_met_and_not_much_outdone(scan, fitted):
     assert loose.coded.nbytes < fitted.coded.nbytes
 
 
+def test_a_target_that_the_tuned_patterns_just_missed_is_met_by_finer_images(
+    scan, fitted, monkeypatch
+):
+    from ebsdarchive.neural import attempt, tuning
+
+    target = 3 * fitted.errors.mae_pct
+    measured = []
+
+    def flattered(real):
+        return lambda *arguments: 0.99 * real(*arguments)
+
+    def counting(*arguments):
+        measured.append(measure(*arguments))
+        return measured[-1]
+
+    measure = attempt.measure_errors
+    for name in ("mae", "mae_of"):
+        monkeypatch.setattr(tuning.Probe, name, flattered(getattr(tuning.Probe, name)))
+    monkeypatch.setattr(attempt, "measure_errors", counting)
+    result = fit_field(scan, FitOptions(target_mae_pct=target, width=32))
+    missed, met = (errors.mae_pct for errors in measured)
+    assert target < missed <= 1.02 * target
+    assert 0.97 * target < met <= target
+    assert result.log["recoded_at_pct"] == [missed]
+    assert result.errors.mae_pct == met
+
+
 def test_a_target_size_is_kept_and_used(scan, fitted):
     target = 0.6 * fitted.coded.nbytes
     small = fit_field(scan, FitOptions(target_size_mb=target / 1e6))

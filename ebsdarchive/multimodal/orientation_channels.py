@@ -16,12 +16,14 @@ import numpy.typing as npt
 from ebsdarchive.crystal_map import symmetry_quaternions
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.multimodal.cubochoric import from_cubochoric, to_cubochoric
+from ebsdarchive.multimodal.equivalents import nearest_equivalents
 
 __all__ = ["HEXAGONAL", "from_channels", "reduce_orientations", "to_channels"]
 
 Floats = npt.NDArray[np.float64]
 
 HEXAGONAL = "6/mmm"
+IDENTITY = np.array([1.0, 0, 0, 0])
 MARGIN = 1.08  # room beyond the faces of the zone, for the spread of a grain that lies on one
 DIRECTIONS = 200_000
 
@@ -72,38 +74,17 @@ def reduce_orientations(quaternions: npt.ArrayLike, point_group: str = HEXAGONAL
     """(..., 4) the equivalent of each with the smallest rotation angle, w ≥ 0."""
     q = np.asarray(quaternions, np.float64)
     flat = q.reshape(-1, 4)
-    identity = np.array([1.0, 0, 0, 0])
-    return _nearest_equivalent(flat, identity, point_group).reshape(q.shape)
+    return nearest_equivalents(flat, IDENTITY, point_group)[0].reshape(q.shape)
 
 
 def _reduce_by_grain(q: Floats, point_group: str, labels: npt.NDArray) -> Floats:
     """(n, 4) the equivalents next to their grain's mean, which is the reduced one."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    near_first = _nearest_equivalent(q, q[first][inverse], point_group)
+    near_first, _ = nearest_equivalents(q, q[first][inverse], point_group)
     total = np.stack([np.bincount(inverse, column) for column in near_first.T], axis=1)
     mean = total / np.linalg.norm(total, axis=1, keepdims=True)
-    reduced = _nearest_equivalent(mean, np.array([1.0, 0, 0, 0]), point_group)
-    return _nearest_equivalent(q, reduced[inverse], point_group)
-
-
-def _nearest_equivalent(q: Floats, reference: Floats, point_group: str) -> Floats:
-    """(n, 4) of all s q the one nearest to the reference, (4,) or (n, 4), with its sign."""
-    s = symmetry_quaternions(point_group)
-    # <s q, r> = <s, r q*>, for s acts on the left of sample to crystal
-    between = _times_conjugate(np.broadcast_to(reference, q.shape), q)
-    inner = between @ s.T
-    # of equals (on a seam, up to rounding) the first
-    best = np.argmax(np.abs(inner) - 1e-9 * np.arange(len(s)), axis=1)
-    sign = np.where(np.take_along_axis(inner, best[:, None], axis=1) < 0, -1.0, 1.0)
-    return sign * _times_conjugate(s[best], q * [1, -1, -1, -1])
-
-
-def _times_conjugate(p: Floats, q: Floats) -> Floats:
-    """(n, 4) Hamilton products p q*."""
-    a, u = p[:, :1], p[:, 1:]
-    b, v = q[:, :1], -q[:, 1:]
-    scalar = a * b - (u * v).sum(axis=1, keepdims=True)
-    return np.concatenate([scalar, a * v + b * u + np.cross(u, v)], axis=1)
+    reduced, _ = nearest_equivalents(mean, IDENTITY, point_group)
+    return nearest_equivalents(q, reduced[inverse], point_group)[0]
 
 
 @lru_cache

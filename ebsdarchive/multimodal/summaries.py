@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.crystal_map import symmetry_quaternions
-from ebsdarchive.simulation.rotations import product
+from ebsdarchive.multimodal.equivalents import nearest_equivalents
 
 __all__ = [
     "OrientationSummary",
     "light_summary",
-    "nearest_equivalents",
     "orientation_summary",
     "turned_to_neighbours",
 ]
@@ -62,20 +60,6 @@ def light_summary(light: npt.ArrayLike) -> tuple[Floats, Floats]:
     x = np.asarray(light, np.float64)
     spread = np.zeros_like(x[0]) if len(x) == 1 else x.std(axis=0, ddof=1)
     return x.mean(axis=0), spread
-
-
-def nearest_equivalents(q: Floats, reference: Floats, point_group: str) -> tuple[Floats, Floats]:
-    """(n, 4) the equivalent of each q next to its reference (n, 4), with its sign, and (n,) cosines
-    of half the angle between them."""
-    symmetry = symmetry_quaternions(point_group)
-    best, cosine = q, np.full(len(q), -1.0)
-    for s in symmetry:
-        turned = product(np.broadcast_to(s, q.shape), q)
-        inner = (turned * reference).sum(axis=-1)
-        better = np.abs(inner) > cosine
-        best = np.where(better[:, None], np.copysign(1.0, inner)[:, None] * turned, best)
-        cosine = np.where(better, np.abs(inner), cosine)
-    return best, cosine
 
 
 def turned_to_neighbours(quaternions: Floats, point_group: str) -> Floats:

@@ -1,30 +1,22 @@
 """Fitting a neural field to a scan: sample, plan, projection, training, coding, measured errors.
 
-Owns the order of the steps; each step is in the module of its name, and the choices between them
-are in `beginning` and `plan`. The scan is read in blocks: once in part for the sample, then three
-times in full. Memory: the sample (256 MiB as float32, and as much for its decomposition), the
-coefficients (768 MiB at most), patterns of a lattice's labels (three times 512 MiB at most) and a
-few blocks.
+Owns what is tried, and what is taken; one attempt is in `attempt`, each step in the module of its
+name, and the choices between them are in `beginning` and `plan`. The scan is read in blocks: once
+in part for the sample, then a few times in full. Memory: the sample (256 MiB as float32, and as
+much for its decomposition), the coefficients (768 MiB at most), patterns of a lattice's labels
+(three times 512 MiB at most) and a few blocks.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from ebsdarchive.codecs.lattices import QuantisedLattice
-from ebsdarchive.geometry import Grid
+from ebsdarchive.neural.attempt import NEAR_MISS, Attempts, FitResult
 from ebsdarchive.neural.basis import Basis, Dictionary
 from ebsdarchive.neural.beginning import basis_of, plans_for
-from ebsdarchive.neural.coded import CodedField
-from ebsdarchive.neural.field import Field, FieldTensors
+from ebsdarchive.neural.field import FieldTensors
 from ebsdarchive.neural.journal import Journal, Progress
-from ebsdarchive.neural.label_patterns import fits_in_memory, gather_label_patterns
-from ebsdarchive.neural.lattice_coding import LatticeCoder
 from ebsdarchive.neural.networks import NetworkMaker
 from ebsdarchive.neural.options import (
     WIDEST,
@@ -34,11 +26,9 @@ from ebsdarchive.neural.options import (
     whole_width,
 )
 from ebsdarchive.neural.plan import Plan
-from ebsdarchive.neural.projection import Projection, project
-from ebsdarchive.neural.refine import FieldErrors, measure_errors, refit_basis
 from ebsdarchive.neural.sample import draw_sample, noise_counts
-from ebsdarchive.neural.search import descend
-from ebsdarchive.neural.tuning import Probe, Uncoded, coded_for
+from ebsdarchive.neural.search import MISSED, descend
+from ebsdarchive.neural.tuning import Probe
 from ebsdarchive.scan import ArrayPatterns, Scan
 
 __all__ = ["FitOptions", "FitResult", "Progress", "fit_field"]
@@ -46,31 +36,7 @@ __all__ = ["FitOptions", "FitResult", "Progress", "fit_field"]
 HELD_BYTES = 256 << 20  # scans up to this size are read once and held
 TARGET_ATTEMPTS = 3
 SEARCHED_POINTS, SEARCHED_FITS = 5000, 10  # scans up to this size; fits of one
-CODING_MISS = 0.02  # of a target, that a finer step may make up for
-MISSED = 100.0  # a miss of a target by 1 % counts as twice the cost
 MORE_COMPONENTS, FINER_STEP, WIDER = 1.3, 0.8, 1.4  # where a target was missed
-RELABELLED = 3  # times that labels are found anew, where a target asks for another step
-OTHER_STEP = 1.4  # steps that differ by less ask for the same labels
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """A fitted field, what it loses, and how it was made.
-
-    `coded` is what is stored, `tensors` what it decodes to. `log` holds plain JSON values: seconds
-    per stage, the rank rule's figures, training figures, and notes for the user (a target that was
-    not met, a collapsed and restarted run). `checkpoints` are files to remove once it is safe.
-    """
-
-    coded: CodedField
-    tensors: FieldTensors
-    errors: FieldErrors
-    log: dict[str, Any]
-    checkpoints: tuple[Path, ...] = ()
-
-    def field(self, grid: Grid) -> Field:
-        """The stored field, decoded, over its scan's grid."""
-        return Field(self.tensors, grid)
 
 
 def fit_field(
@@ -134,24 +100,25 @@ class _Fit:
                 self.scan = replace(self.scan, patterns=ArrayPatterns(held))
             sample = draw_sample(self.scan, self.options.seed)
             basis = basis_of(sample, n, self.options, self.dictionary)
-            self.noise = noise_counts(sample, basis.mask)
+            noise = noise_counts(sample, basis.mask)
         with stage("plan"):
             plans = plans_for(sample, basis, n, self.options, self.maker.depth, self.journal)
-            self.probe = Probe.of(sample, basis.mask)
+            probe = Probe.of(sample, basis.mask)
             del sample
+        attempts = Attempts(self.scan, self.options, self.journal, self.maker, probe, noise)
         if self._searches(plans[0]):
-            return self._judged(self._searched(basis, plans))
+            return self._judged(self._searched(attempts, basis, plans))
         plan = plans[0]
-        result = self._attempt(basis, plan)
+        result = attempts.make(basis, plan)
         for _ in range(TARGET_ATTEMPTS - 1):
             if target is None or result.errors.mae_pct <= target:
                 break
             rank = min(round(MORE_COMPONENTS * plan.rank), len(basis.variances) + 1)
             width = result.tensors.width or 0
-            if rank == plan.rank and width >= WIDEST and self._short(result) > CODING_MISS:
+            if rank == plan.rank and width >= WIDEST and self._short(result) > NEAR_MISS:
                 break  # as large as it gets: what is missed is more than a finer coding saves
             plan = replace(plan, rank=rank, step=FINER_STEP * plan.step)
-            again = self._attempt(basis, plan, WIDER)
+            again = attempts.make(basis, plan, WIDER)
             if again.errors.mae_pct < result.errors.mae_pct:
                 result = again
         return self._judged(result)
@@ -166,7 +133,7 @@ class _Fit:
             free and targeted and options.time_s is None and self.scan.grid.size <= SEARCHED_POINTS
         )
 
-    def _searched(self, basis: Basis, plans: list[Plan]) -> FitResult:
+    def _searched(self, attempts: Attempts, basis: Basis, plans: list[Plan]) -> FitResult:
         """The best of a few fits, going from the first plan to its neighbours in rank and width."""
         first, plans = plans[0], sorted(plans, key=lambda plan: plan.rank)
         results: dict[tuple[int, int], FitResult] = {}
@@ -175,7 +142,7 @@ class _Fit:
             plan = replace(plans[place[0]], width=place[1])
             if results:
                 plan = replace(plan, step=next(iter(results.values())).log["step_counts"])
-            results[place] = self._attempt(basis, plan)
+            results[place] = attempts.make(basis, plan)
             return self._cost(results[place])
 
         def neighbours(place: tuple[int, int]) -> list[tuple[int, int]]:
@@ -221,71 +188,3 @@ class _Fit:
                     f"{result.coded.nbytes / 1e6:.3g} MB; ask for a lower rank or width"
                 )
         return replace(result, log=log, checkpoints=tuple(sorted(self.maker.checkpoints)))
-
-    def _attempt(self, basis: Basis, plan: Plan, wider: float = 1.0) -> FitResult:
-        """Project, train, refit, code and measure at the rank of a plan."""
-        n, scan, stage = self.scan.grid.size, self.scan, self.journal.stage
-        basis = basis.truncate(plan.rank - 1)
-        with stage("project", n) as tick:
-            projection = project(scan, basis, tick)
-        quantised = network = None
-        if len(projection.scale):
-            # where neighbours differ, they show more than noise: no more than the basis leaves
-            spread = projection.residual_energy / max(int(basis.mask.sum()) - plan.rank, 1)
-            noise = min(float(np.nansum(basis.noise)), spread * len(projection.scale))
-            quantised = self.maker.make(projection, plan, noise, wider)
-            network = self.maker.evaluated(quantised)
-        low, high = projection.range_counts
-        target = self.options.target_mae_pct
-        goal = None if target is None else target * (high - low) / 100
-        if isinstance(quantised, QuantisedLattice) and fits_in_memory(quantised, basis.mask):
-            step, coded, tensors = self._of_labels(quantised, projection, basis, plan, noise, goal)
-        else:
-            with stage("refit", n) as tick:
-                refit = refit_basis(scan, network, projection.mean_pattern, basis.mask, tick)
-            with stage("code"):
-                uncoded = Uncoded(quantised, network, refit, basis.mask, self.maker.omegas)
-                step, coded, tensors = coded_for(
-                    uncoded, self.options, goal, plan.step, self.probe, scan.grid
-                )
-        with stage("measure", n) as tick:
-            errors = measure_errors(scan, Field(tensors, scan.grid), self.noise, tick)
-        log = {
-            "rank": tensors.rank,
-            "bytes": coded.nbytes,
-            "step_counts": step,
-            "residual_energy": projection.residual_energy,
-            "signal_energy": projection.signal_energy,
-        }
-        return FitResult(coded, tensors, errors, log)
-
-    def _of_labels(
-        self, lattice: QuantisedLattice, projection: Projection, basis: Basis, plan: Plan,
-        noise: float, goal: float | None,
-    ) -> tuple[float, CodedField, FieldTensors]:  # fmt: skip
-        """The field of a lattice's labels: the images' step, the bytes, what they decode to.
-
-        Labels are found for what a bit is worth at the step that is planned; where a target asks
-        for quite another step, they are found once more.
-        """
-        scan, stage = self.scan, self.journal.stage
-        for again in range(RELABELLED + 1):
-            with stage("refit", scan.grid.size) as tick:
-                patterns = gather_label_patterns(
-                    scan, lattice.labels, projection.mean_pattern, basis.mask, tick
-                )
-            coder = LatticeCoder(patterns, self.options, goal, self.probe, scan.grid)
-            with stage("components"):
-                components = coder.choose(basis.weights, plan, self.noise)
-            change = min(max(components.plan.step / plan.step, 0.1), 10.0)
-            alike = 1 / OTHER_STEP < change < OTHER_STEP
-            if again == RELABELLED or alike or not coder.targeted:
-                break
-            # fewer labels ask for a finer step and more of them for a coarser one: half the way
-            other = replace(plan, step=plan.step * change**0.5, network_error=math.inf)
-            relabelled = self.maker.lattice(projection, other, noise)
-            if not fits_in_memory(relabelled, basis.mask):
-                break
-            lattice, plan = relabelled, other
-        with stage("code"):
-            return coder.code(components)

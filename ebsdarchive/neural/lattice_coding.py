@@ -12,26 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.geometry import Grid
-from ebsdarchive.neural.coded import CodedField
-from ebsdarchive.neural.field import FieldTensors
 from ebsdarchive.neural.label_patterns import LabelPatterns
 from ebsdarchive.neural.lattice import LatticeNetwork
 from ebsdarchive.neural.lattice_fit import rounded_lattice
 from ebsdarchive.neural.options import FitOptions
 from ebsdarchive.neural.plan import ERROR_SLOPE, SIZE_SLOPE, Plan, allowed_energy, solve_step
-from ebsdarchive.neural.search import descend
-from ebsdarchive.neural.tuning import LEAST_LOSS, Probe, SomeImages, Uncoded, coded_for
+from ebsdarchive.neural.search import MISSED, descend
+from ebsdarchive.neural.tuning import LEAST_LOSS, Found, Probe, SomeImages, Uncoded, coded_for
 
 __all__ = ["Components", "LatticeCoder"]
-
-Found = tuple[float, CodedField, FieldTensors]
 
 MOST_COMPONENTS = 1023
 TRIED = 6  # numbers of components, where there is a target
 LADDER = 1.25
 ROUNDS = 2  # of finding the images' step for rounded values, and rounding values for that step
 TOO_LARGE = 8.0  # times the step, where labels and values alone are more than what is asked for
-MISSED = 100.0  # a miss of a target by 1 % counts as twice the cost
 
 
 @dataclass(frozen=True)
@@ -94,15 +89,14 @@ class LatticeCoder:
                 signal = max(self.patterns.above_noise(energies, noise_counts), plan.rank - 1)
                 found = found.first(signal, plan)
             return found
-        steps = {0: plan.step}
+        steps: dict[int, float] = {}
 
         def cost(count: int) -> float:
             # with a target steps are equal: every bit lowers the error alike
-            there = replace(plan, step=list(steps.values())[-1], allowed=np.inf)
-            steps[count], cost = self._estimate(
-                self._rounded(found.first(count, there)), there.step
-            )
-            return cost
+            guess = next(reversed(steps.values()), plan.step)
+            there = replace(plan, step=guess, allowed=np.inf)
+            steps[count], costs = self._estimate(self._rounded(found.first(count, there)), guess)
+            return costs
 
         def neighbours(count: int) -> list[int]:
             near = (int(count / LADDER), int(np.ceil(count * LADDER)))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["descend"]
+__all__ = ["MISSED", "descend"]
+
+MISSED = 100.0  # in a cost: a miss of a target by 1 % counts as twice as much
 
 Place = TypeVar("Place")
 

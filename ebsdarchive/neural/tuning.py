@@ -15,13 +15,15 @@ from ebsdarchive.codecs.networks import QuantisedNetwork
 from ebsdarchive.geometry import Grid
 from ebsdarchive.neural import plan as planning
 from ebsdarchive.neural.coded import CodedField, decode_field, encode_field, images_of
-from ebsdarchive.neural.field import FieldTensors, Outputs
+from ebsdarchive.neural.field import Field, FieldTensors, Outputs
 from ebsdarchive.neural.options import FitOptions
 from ebsdarchive.neural.pixels import values_inside
 from ebsdarchive.neural.refine import Refit
 from ebsdarchive.neural.sample import Sample
 
-__all__ = ["LEAST_LOSS", "Probe", "SomeImages", "Uncoded", "coded_for"]
+__all__ = ["LEAST_LOSS", "Found", "Probe", "SomeImages", "Uncoded", "coded_for"]
+
+Found = tuple[float, CodedField, FieldTensors]  # images' step in counts, bytes, what they decode to
 
 PROBES = 2048  # patterns on which a step is tuned to a target
 AIM, NEAR = 0.999, 0.994  # of a target error: where to aim, and what is near enough
@@ -56,6 +58,11 @@ class Probe:
     ) -> float:  # fmt: skip
         """Mean absolute error in counts of a field with these outputs and images."""
         error = self._errors(features, basis, mean_pattern, mask)
+        return float(np.abs(error).mean(dtype=np.float64))
+
+    def mae_of(self, field: Field) -> float:
+        """Mean absolute error in counts of a stored field."""
+        error = field.inside(field.grid.positions_at(self.indices)) - self.inside
         return float(np.abs(error).mean(dtype=np.float64))
 
     def loss_for(
@@ -141,7 +148,7 @@ class SomeImages:
 def coded_for(
     uncoded: Uncoded, options: FitOptions, goal_counts: float | None, guess: float,
     probe: Probe, grid: Grid,
-) -> tuple[float, CodedField, FieldTensors]:  # fmt: skip
+) -> Found:  # fmt: skip
     """The field at the step that suits `options`: that step, the bytes, what they decode to.
 
     Parameters
