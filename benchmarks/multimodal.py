@@ -75,9 +75,9 @@ def deviations(means, squares, exact_mean, exact) -> str:
     return " | ".join(cells)
 
 
-def ours(prior, seen, steps, particles, systems, published) -> tuple[np.ndarray, np.ndarray]:
+def ours(prior, seen, steps, particles, moves, systems, published) -> tuple[np.ndarray, np.ndarray]:
     exact_mean, _ = prior.posterior(seen)
-    options = SamplerOptions(steps, particles, clip=False, published=published)
+    options = SamplerOptions(steps, particles, moves, clip=False, published=published)
     means, squares = [], []
     for stream in generators(1, range(systems)):
         found = filtered(prior.noise, seen, options, stream)
@@ -153,17 +153,18 @@ def gaussian(args: argparse.Namespace) -> None:
         seen = Observation(torch.tensor(y, dtype=torch.float32), measured, noise)
         exact_mean, exact = prior.posterior(seen)
         for steps in args.steps:
-            rows = [("ours", 256, False)]
+            rows = [("ours", 256, 0, False)]
             if steps == min(args.steps):
-                rows.append(("one particle", 1, False))
+                rows += [(f"one particle, moved {m} times", 1, m, False) for m in (0, 5, 20)]
             if sigma:
-                rows.append(("as published", 256, True))
-            for name, particles, published in rows:
+                rows.append(("as published", 256, 0, True))
+            for name, particles, moves, published in rows:
                 begun = time.monotonic()
-                found = ours(prior, seen, steps, particles, args.systems, published)
+                systems = args.systems * (1 if particles > 1 else 5)
+                found = ours(prior, seen, steps, particles, moves, systems, published)
                 cells = deviations(*found, exact_mean, exact)
                 print(
-                    f"| {sigma:g} | {name} | {steps} | {particles} | {args.systems} | {cells} | "
+                    f"| {sigma:g} | {name} | {steps} | {particles} | {systems} | {cells} | "
                     f"{time.monotonic() - begun:.0f} |",
                     flush=True,
                 )
@@ -301,13 +302,14 @@ def maps(args: argparse.Namespace) -> None:
                 counts = sorted({1, 4, most} if most > 4 else {1, most})
                 wanted = {f"{name}, K = {k}": k for k in counts}
                 options = FuseOptions(samples=most, steps=args.sampling_steps,
-                                      particles=args.particles)  # fmt: skip
+                                      particles=args.particles, moves=args.moves)  # fmt: skip
                 found = sampled(network, one, chosen, options, counts)
                 for label, k in wanted.items():
                     rows.setdefault(label, []).append(found[k])
                 if args.align and name == "multimodal" and chosen.sum() >= 16:
                     options = FuseOptions(samples=args.samples, steps=args.sampling_steps,
-                                          particles=args.particles, align=True)  # fmt: skip
+                                          particles=args.particles, moves=args.moves,
+                                          align=True)  # fmt: skip
                     found = sampled(network, one, chosen, options, [args.samples])
                     label = f"{name}, K = {args.samples}, aligned"
                     rows.setdefault(label, []).append(found[args.samples])
@@ -346,7 +348,7 @@ def size(args: argparse.Namespace) -> None:
     for side in args.sides:
         source = SyntheticMaps("growth", side, seed=SEED, light=light, windows_per_volume=1)
         seen = observation_of(source[0], pixels_of("1/16", None, side), network.config)
-        options = SamplerOptions(args.sampling_steps, args.particles)
+        options = SamplerOptions(args.sampling_steps, args.particles, args.moves)
         begun = time.process_time()
         drawn(network, seen, options, seed=0, numbers=[0])
         seconds = time.process_time() - begun
@@ -371,7 +373,12 @@ def pictures(args: argparse.Namespace) -> None:
         "growth", SIDE, seed=SEED, light=light, windows_per_volume=1, perturbation=MODERATE
     )
     one, chosen = source[0], pixels_of("1/16", None)
-    options = FuseOptions(samples=args.samples, steps=args.sampling_steps, particles=args.particles)
+    options = FuseOptions(
+        samples=args.samples,
+        steps=args.sampling_steps,
+        particles=args.particles,
+        moves=args.moves,
+    )
     found = fused(network, observation_of(one, chosen, network.config), options)
     sparse = np.where(chosen, one.channels[:3], np.nan)
     nearest = colours_of(interpolated(one, chosen, False), one)
@@ -397,7 +404,7 @@ def pictures(args: argparse.Namespace) -> None:
     alone = seen.measured.clone()
     alone[3:] = False
     bare = Observation(seen.values, alone, seen.noise)
-    sampler = SamplerOptions(args.sampling_steps, args.particles)
+    sampler = SamplerOptions(args.sampling_steps, args.particles, args.moves)
     with_light, without = (drawn(network, s, sampler, seed=0, numbers=[0])[0] for s in (seen, bare))
     panels = [
         (f"true, {side} x {side} px", colours(one.channels[:3])),
@@ -451,6 +458,7 @@ def main() -> None:
         part.add_argument("--model", help="multimodal model; by default the package's")
         part.add_argument("--sampling-steps", type=int, default=50)
         part.add_argument("--particles", type=int, default=2)
+        part.add_argument("--moves", type=int, default=5)
         part.add_argument("--samples", type=int, default=4)
         part.set_defaults(run=run)
         if name == "maps":

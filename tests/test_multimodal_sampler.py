@@ -55,6 +55,20 @@ def test_particles_follow_the_exact_posterior_of_a_gaussian(prior, sigma):
     assert (np.abs(second - exact) < allowed).all()
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.1])
+def test_moves_bring_a_single_particle_to_the_posterior(prior, sigma):
+    observation = observed(prior, sigma)
+    _, exact = prior.posterior(observation)
+    widest = np.diag(exact).max() ** 0.5
+    far = {}
+    for moves in (0, 8):
+        options = SamplerOptions(steps=20, particles=1, moves=moves, clip=False)
+        (mean, _), (second, _) = moments(prior, observation, 60, options)
+        far[moves] = np.abs(mean).max() / widest, np.abs(second - exact).max() / widest**2
+    assert far[8][0] < 0.6 < 1.0 < far[0][0]
+    assert far[8][1] < 0.6 < 1.0 < far[0][1]
+
+
 def test_counting_a_noisy_observation_at_every_level_makes_the_posterior_too_narrow(prior):
     observation = observed(prior, 0.2)
     _, exact = prior.posterior(observation)

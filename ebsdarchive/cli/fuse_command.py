@@ -45,6 +45,9 @@ def _fusing(function: Callable[..., Any]) -> Callable[..., Any]:
                      help="Steps of each."),
         click.option("--particles", type=click.IntRange(1), default=2, show_default=True,
                      help="Particles of each."),
+        click.option("--moves", type=click.IntRange(0, 1000), default=5, show_default=True,
+                     help="Moves of each particle after a step: what was measured at a point "
+                     "spreads over its grain."),
         click.option("--orientation-noise", type=click.FloatRange(0), default=0.01,
                      show_default=True, metavar="SIGMA",
                      help="Noise of measured orientations, in the model's channels of -1 to 1."),

@@ -5,6 +5,12 @@ Perspective. Each step draws from the product of the model's Gaussian and the ob
 level, in closed form since M is diagonal; particles are weighted by how well the model expected the
 observation, and resampled when few of them carry the weight. For a perfect model and many
 particles, samples of many systems are exact samples of the posterior.
+
+Few particles of a large map hold none that happens to agree with the observation everywhere. So
+particles may be moved after each step (resample-move: Gilks & Berzuini 2001): back up by the
+diffusion and down again by the same product. These two are the conditional distributions of a
+Gibbs sampler whose stationary one is the posterior of that level; what is measured at a pixel
+spreads over its grain with every move. RePaint (Lugmayr et al. 2022) does so without particles.
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ from torch import Tensor
 
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.multimodal.observation import Observation, ObservedPath, diffused
-from ebsdarchive.multimodal.schedule import noise_levels
+from ebsdarchive.multimodal.schedule import Step, noise_levels
 
 __all__ = ["Particles", "SamplerOptions", "filtered", "systematic"]
 
@@ -36,6 +42,8 @@ class SamplerOptions:
         Times that the network is asked.
     particles
         Of a system.
+    moves
+        Of each particle after a step; each asks the network once more.
     clip
         Whether estimates of the clean map are kept within ± 1.
     published
@@ -44,6 +52,7 @@ class SamplerOptions:
 
     steps: int = 50
     particles: int = 2
+    moves: int = 0
     clip: bool = True
     published: bool = False
 
@@ -51,6 +60,8 @@ class SamplerOptions:
         noise_levels(self.steps)
         if self.particles < 1:
             raise ArgumentError(f"particles: expected at least 1, found {self.particles}")
+        if self.moves < 0:
+            raise ArgumentError(f"moves: expected at least 0, found {self.moves}")
 
 
 @dataclass(frozen=True)
@@ -93,13 +104,14 @@ def filtered(
     path = diffused(observation, levels, generator, options.published)
     shape = (options.particles, *observation.values.shape)
     top = levels.count
-    x = _product(torch.zeros(shape), 1.0, path, top, float(levels.signal[top]), generator)
+    signal = float(levels.signal[top])
+    observed, said = signal**0.5 * path.values[top], signal * path.variance[top]
+    x = _product(torch.zeros(shape), 1.0, observed, said, generator)
     log_weights = torch.full((options.particles,), -math.log(options.particles)).double()
     resampled = 0
     for k in range(top, 0, -1):
         step = levels.step(k)
-        epsilon = predict(x, torch.full((len(x),), step.time))
-        mean = step.mean(x, epsilon, options.clip)
+        mean = _mean(predict, x, step, options.clip)
         signal = float(levels.signal[k - 1])
         # the last step is deterministic in the schedule; what the model may err by is its noise
         expected = step.variance if k > 1 else 1 - step.above
@@ -109,7 +121,13 @@ def filtered(
             mean = mean[systematic(log_weights.exp(), generator)]
             log_weights = torch.full_like(log_weights, -math.log(options.particles))
             resampled += 1
-        x = _product(mean, step.variance, path, k - 1, signal, generator)
+        observed = signal**0.5 * path.values[k - 1]
+        said = signal * path.variance[k - 1]
+        x = _product(mean, step.variance, observed, said, generator)
+        said = signal * path.alone(k - 1)
+        for _ in range(options.moves if k > 1 else 0):
+            mean = _mean(predict, step.up(x, generator), step, options.clip)
+            x = _product(mean, step.variance, observed, said, generator)
         if told is not None:
             told(top - k + 1)
     return Particles(x, log_weights, resampled)
@@ -123,16 +141,14 @@ def systematic(weights: Tensor, generator: torch.Generator) -> Tensor:
     return found.clamp_max(count - 1)
 
 
+def _mean(predict: Predict, x: Tensor, step: Step, clip: bool) -> Tensor:
+    return step.mean(x, predict(x, torch.full((len(x),), step.time)), clip)
+
+
 def _product(
-    mean: Tensor,
-    variance: float,
-    path: ObservedPath,
-    k: int,
-    signal: float,
-    generator: torch.Generator,
+    mean: Tensor, variance: float, observed: Tensor, noise: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """(p, …) drawn from N(mean, variance) times the likelihood at level k."""
-    observed, noise = signal**0.5 * path.values[k], signal * path.variance[k]
+    """(p, …) drawn from N(mean, variance) times N(observed, noise), which are variances."""
     exact = noise == 0
     gain = torch.where(exact, torch.ones_like(noise), variance / (variance + noise))
     spread = (variance * (1 - gain)).sqrt()

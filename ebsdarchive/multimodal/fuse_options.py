@@ -18,7 +18,7 @@ class FuseOptions:
     ----------
     samples
         K.
-    steps, particles
+    steps, particles, moves
         As in `SamplerOptions`.
     seed
         Of everything; sample k follows from it and k.
@@ -33,6 +33,7 @@ class FuseOptions:
     samples: int = 4
     steps: int = 50
     particles: int = 2
+    moves: int = 5
     seed: int = 0
     align: bool = False
     orientation_noise: float = 0.01
@@ -44,6 +45,7 @@ class FuseOptions:
             ("samples", 1, 1000),
             ("steps", 2, 1000),
             ("particles", 1, 10_000),
+            ("moves", 0, 1000),
             ("threads", 1, 1024),
         ):
             if not least <= getattr(self, name) <= most:

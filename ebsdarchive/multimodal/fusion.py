@@ -71,7 +71,7 @@ def fused(
     samples = drawn(
         network,
         observation,
-        SamplerOptions(options.steps, options.particles),
+        SamplerOptions(options.steps, options.particles, options.moves),
         seed=options.seed,
         numbers=range(options.samples),
         threads=options.threads,

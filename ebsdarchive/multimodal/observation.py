@@ -66,12 +66,23 @@ class ObservedPath:
     values
         (n + 1, …) float32.
     variance
-        (n + 1, …) float32 of the likelihood N(y_k / a_k; M x_k / a_k, …); infinite where the level
-        says nothing.
+        (n + 1, …) float32 of the likelihood N(y_k / a_k; M x_k / a_k, …) as far as the levels above
+        have not said it; infinite where the level says nothing more.
+    measured
+        bool (…).
+    remaining
+        (n + 1, …) float32, of a shape that fits: as `variance`, of what is measured, of each level
+        by itself.
     """
 
     values: Tensor
     variance: Tensor
+    measured: Tensor
+    remaining: Tensor
+
+    def alone(self, k: int) -> Tensor:
+        """(…) variance of the likelihood of a level by itself: all that was measured."""
+        return torch.where(self.measured, self.remaining[k], torch.inf)
 
 
 def diffused(
@@ -97,11 +108,10 @@ def diffused(
     noise = torch.randn((levels.count, *observation.values.shape), generator=generator)
     rise = (noise * added).cumsum(0)
     values = torch.cat([observation.values[None], observation.values + rise])
-    if published:
-        variance = own.expand_as(values).clone()
-    else:
-        variance = (own - relative).clamp_min(0).expand_as(values).clone()
+    remaining = own.expand_as(values) if published else (own - relative).clamp_min(0)
+    variance = remaining.expand_as(values).clone()
+    if not published:
         above = torch.cat([relative[1:], torch.full_like(relative[:1], torch.inf)])
         variance[(above < own).expand_as(values)] = torch.inf
     variance[:, ~observation.measured] = torch.inf
-    return ObservedPath(values, variance)
+    return ObservedPath(values, variance, observation.measured, remaining)

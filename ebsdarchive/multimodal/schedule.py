@@ -51,6 +51,7 @@ class NoiseLevels:
         return Step(
             time=self.times[k],
             above=above,
+            below=below,
             of_clean=below**0.5 * beta / (1 - above),
             of_noisy=alpha**0.5 * (1 - below) / (1 - above),
             variance=beta * (1 - below) / (1 - above),
@@ -59,10 +60,14 @@ class NoiseLevels:
 
 @dataclass(frozen=True)
 class Step:
-    """x_{k-1} ~ N(`of_clean` x̂_0 + `of_noisy` x_k, `variance`); Ho et al. 2020, eq. 6 and 7."""
+    """x_{k-1} ~ N(`of_clean` x̂_0 + `of_noisy` x_k, `variance`); Ho et al. 2020, eq. 6 and 7.
+
+    `above` and `below` are ᾱ of levels k and k - 1.
+    """
 
     time: int
     above: float
+    below: float
     of_clean: float
     of_noisy: float
     variance: float
@@ -73,6 +78,12 @@ class Step:
         if clip:
             clean = clean.clamp(-1, 1)
         return self.of_clean * clean + self.of_noisy * x
+
+    def up(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """(n, …) x_k of x_{k-1}, as the diffusion goes."""
+        alpha = self.above / self.below
+        noise = torch.randn(x.shape, generator=generator)
+        return alpha**0.5 * x + (1 - alpha) ** 0.5 * noise
 
 
 def noise_levels(steps: int) -> NoiseLevels:
