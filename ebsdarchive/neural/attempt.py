@@ -33,7 +33,9 @@ from ebsdarchive.scan import Scan
 __all__ = ["NEAR_MISS", "Attempts", "FitResult"]
 
 NEAR_MISS = 0.02  # of a target, that a finer step may make up for
-RECODED = 2  # times that images are coded anew, where steps tuned on some patterns missed by less
+SLACK = 0.9985  # of a target, from which on an error is near enough
+RECODED = 2  # times that images are coded anew, to come nearer
+SAME_STEP = 1e-3  # relative
 RELABELLED = 3  # times that labels are found anew, where a target asks for another step
 OTHER_STEP = 1.4  # steps that differ by less ask for the same labels
 
@@ -93,19 +95,7 @@ class Attempts:
         with self.journal.stage("project", self.scan.grid.size) as tick:
             projection = project(self.scan, basis, tick)
         coder, goal = self._coder(basis, plan, projection, wider)
-        step, coded, tensors = self._coded(coder, goal)
-        errors = self._measured(tensors)
-        for _ in range(RECODED):
-            if goal is None or not 1 < errors.mae_counts / goal <= 1 + NEAR_MISS:
-                break
-            # steps are tuned on a few patterns, whose errors may be smaller than those of all
-            tuned = self.probe.mae_of(Field(tensors, self.scan.grid))
-            self.journal.log.setdefault("recoded_at_pct", []).append(errors.mae_pct)
-            finer = self._coded(coder, goal * tuned / errors.mae_counts)
-            if finer[0] >= step:
-                break
-            step, coded, tensors = finer
-            errors = self._measured(tensors)
+        (step, coded, tensors), errors = self._met(coder, goal)
         log = {
             "rank": tensors.rank,
             "bytes": coded.nbytes,
@@ -114,6 +104,35 @@ class Attempts:
             "signal_energy": projection.signal_energy,
         }
         return FitResult(coded, tensors, errors, log)
+
+    def _met(self, coder: Coder, goal: float | None) -> tuple[Found, FieldErrors]:
+        """The smallest of a few fields that meet an error over all patterns, or the best of them.
+
+        Steps are tuned on a few patterns, whose errors are a little more or less than those of all;
+        by what factor is known once all are measured.
+        """
+        found = self._coded(coder, goal)
+        trials = [(found, self._measured(found[2]))]
+        if goal is None:
+            return trials[0]
+        for _ in range(RECODED):
+            found, errors = trials[-1]
+            reached = errors.mae_counts / goal
+            if SLACK <= reached <= 1 or reached > 1 + NEAR_MISS:
+                break
+            tuned = self.probe.mae_of(Field(found[2], self.scan.grid))
+            again = self._coded(coder, goal * tuned / errors.mae_counts)
+            if abs(again[0] / found[0] - 1) < SAME_STEP:
+                break
+            self.journal.log.setdefault("recoded_at_pct", []).append(errors.mae_pct)
+            trials.append((again, self._measured(again[2])))
+
+        def cost(trial: tuple[Found, FieldErrors]) -> tuple[bool, float]:
+            (_, coded, _), errors = trial
+            missed = errors.mae_counts > goal
+            return missed, errors.mae_counts if missed else coded.nbytes
+
+        return min(trials, key=cost)
 
     def _coded(self, coder: Coder, goal: float | None) -> Found:
         with self.journal.stage("code"):
@@ -138,8 +157,12 @@ class Attempts:
             spread = projection.residual_energy / max(int(basis.mask.sum()) - plan.rank, 1)
             noise = min(float(np.nansum(basis.noise)), spread * len(projection.scale))
             quantised = self.maker.make(projection, plan, noise, wider)
-            if isinstance(quantised, QuantisedLattice) and fits_in_memory(quantised, basis.mask):
-                return self._of_labels(quantised, projection, basis, plan, noise, goal), goal
+            if isinstance(quantised, QuantisedLattice):
+                while goal is not None and not fits_in_memory(quantised, basis.mask):
+                    plan = replace(plan, step=OTHER_STEP * plan.step, network_error=math.inf)
+                    quantised = self.maker.lattice(projection, plan, noise)
+                if fits_in_memory(quantised, basis.mask):
+                    return self._of_labels(quantised, projection, basis, plan, noise, goal), goal
             network = self.maker.evaluated(quantised)
         with stage("refit", scan.grid.size) as tick:
             refit = refit_basis(scan, network, projection.mean_pattern, basis.mask, tick)

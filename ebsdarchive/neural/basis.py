@@ -129,6 +129,7 @@ def klt_of_sample(
     components: int,
     seed: int,
     dictionary: Dictionary | None = None,
+    means: npt.NDArray[np.float32] | None = None,
 ) -> Basis:
     """The first `components` (or all that there are, if fewer) of sqrt(w) (I - mean).
 
@@ -136,6 +137,8 @@ def klt_of_sample(
     ----------
     dictionary
         What the components are to be sought in the span of.
+    means
+        (t, m) as `local_means` gives them, whose components are taken instead of the sample's.
     """
     mean = mean_pattern(sample)
     matrix = values_inside(sample.patterns, mask).astype(np.float32)
@@ -144,7 +147,12 @@ def klt_of_sample(
     total = float(np.einsum("ij,ij->", matrix, matrix, dtype=np.float64)) / len(matrix)
     if not np.isfinite(total):
         raise FitError("patterns: expected counts whose squares fit into float32, found larger")
-    if dictionary is None:
+    if means is not None:
+        vectors, _ = klt(means * np.sqrt(weights), components, seed)
+        coefficients = matrix @ vectors.T
+        order = np.argsort(np.square(coefficients).sum(axis=0), kind="stable")[::-1]
+        vectors, coefficients = vectors[order], coefficients[:, order]
+    elif dictionary is None:
         vectors, coefficients = klt(matrix, components, seed)
     else:
         given = values_inside(dictionary.patterns, mask) * np.sqrt(weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -18,12 +19,18 @@ from ebsdarchive.neural.sample import Sample
 
 __all__ = ["basis_of", "plans_for"]
 
+NEAR_LOSS, FAR_LOSS = 0.01, 0.1  # of coding, where no basis is held that meets a target
+
 
 def basis_of(
-    sample: Sample, n: int, options: FitOptions, dictionary: Dictionary | None = None
+    sample: Sample,
+    n: int,
+    options: FitOptions,
+    dictionary: Dictionary | None = None,
+    means: npt.NDArray[np.float32] | None = None,
 ) -> Basis:
     """As many components as were asked for, or as the rank rule and the memory allow for `n`
-    points.
+    points; of `local_means`, where these are given.
 
     Raises
     ------
@@ -35,7 +42,7 @@ def basis_of(
     limit, rank = min(RANK_LIMIT, coefficient_limit(n)), options.rank
 
     def klt(most: int) -> Basis:
-        return klt_of_sample(sample, mask, weights, most, options.seed, dictionary)
+        return klt_of_sample(sample, mask, weights, most, options.seed, dictionary, means)
 
     if dictionary is not None:
         return klt(rank - 1 if isinstance(rank, int) else limit)
@@ -88,7 +95,12 @@ def plans_for(
         goal = options.target_mae_pct * (float(inside.max()) - float(inside.min())) / 100
         able = [floor for floor in found if floor.mae_counts < goal][:5]
         plans = plans_for_error(basis, able, goal, n, depth)
-        return plans or [plan_for_loss(basis, found[-1], 0.01)]
+        if plans:
+            return plans
+        if options.network != "sine" and most > min(RANK_LIMIT, coefficient_limit(n)):
+            # labels may have more components than are held: where that leads is found on the way
+            return [replace(plan_for_loss(basis, found[-1], FAR_LOSS), network_error=math.inf)]
+        return [plan_for_loss(basis, found[-1], NEAR_LOSS)]
     plan = plan_for_loss(basis, found[-1], options.coding_loss_pct / 100)
     return [replace(plan, capped=options.rank == "auto" and plan.rank == most)]
 

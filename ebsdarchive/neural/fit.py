@@ -17,6 +17,7 @@ from ebsdarchive.neural.basis import Basis, Dictionary
 from ebsdarchive.neural.beginning import basis_of, plans_for
 from ebsdarchive.neural.field import FieldTensors
 from ebsdarchive.neural.journal import Journal, Progress
+from ebsdarchive.neural.local_means import knows_only_its_sample, local_means
 from ebsdarchive.neural.networks import NetworkMaker
 from ebsdarchive.neural.options import (
     WIDEST,
@@ -28,7 +29,7 @@ from ebsdarchive.neural.options import (
 from ebsdarchive.neural.plan import Plan
 from ebsdarchive.neural.sample import draw_sample, noise_counts
 from ebsdarchive.neural.search import MISSED, descend
-from ebsdarchive.neural.tuning import Probe
+from ebsdarchive.neural.tuning import PROBES, Probe
 from ebsdarchive.scan import ArrayPatterns, Scan
 
 __all__ = ["FitOptions", "FitResult", "Progress", "fit_field"]
@@ -53,8 +54,8 @@ def fit_field(
     Parameters
     ----------
     progress
-        Called as (stage, done, total, note); stages are sample, plan, project, regions, train,
-        round, refit, components, code and measure.
+        Called as (stage, done, total, note); stages are sample, means, plan, project, regions,
+        train, round, refit, components, code and measure.
     checkpoint
         Training leaves files behind whose names begin so, interrupted or done, and the same fit
         goes on from there; the caller removes them once the result is safe.
@@ -100,11 +101,20 @@ class _Fit:
                 self.scan = replace(self.scan, patterns=ArrayPatterns(held))
             sample = draw_sample(self.scan, self.options.seed)
             basis = basis_of(sample, n, self.options, self.dictionary)
-            noise = noise_counts(sample, basis.mask)
+            others = sample
+            if len(sample.patterns) < n:  # steps are tuned on patterns that no basis has fitted
+                size = 4 * PROBES * sample.patterns[0].size
+                others = draw_sample(self.scan, self.options.seed + 1, size)
+        if self.dictionary is None and knows_only_its_sample(basis, sample, others):
+            with stage("means", n) as tick:
+                means = local_means(self.scan, basis.mean, basis.mask, tick)
+                basis = basis_of(sample, n, self.options, means=means)
+                del means
         with stage("plan"):
+            noise = noise_counts(sample, basis.mask)
             plans = plans_for(sample, basis, n, self.options, self.maker.depth, self.journal)
-            probe = Probe.of(sample, basis.mask)
-            del sample
+            probe = Probe.of(others, basis.mask)
+            del sample, others
         attempts = Attempts(self.scan, self.options, self.journal, self.maker, probe, noise)
         if self._searches(plans[0]):
             return self._judged(self._searched(attempts, basis, plans))

@@ -78,7 +78,9 @@ def fit_lattice(
     """
     vectors = targets[:, :SEEN].astype(np.float32) * scale[:SEEN]
     energies = np.maximum(scale.astype(np.float64) ** 2 - how.noise / len(scale), 0)
-    bit = how.bit
+    # what tells regions apart in a few components does so in all
+    seen = float(energies[:SEEN].sum() / max(energies.sum(), 1e-30))
+    bit = how.bit * max(seen, 1e-3)
     for attempt in range(ATTEMPTS):
         labels = _regions(vectors, energies, shape, bit, how, progress)
         for _ in range(ROUNDS):

@@ -21,7 +21,7 @@ from ebsdarchive.neural.pixels import values_inside
 from ebsdarchive.neural.refine import Refit
 from ebsdarchive.neural.sample import Sample
 
-__all__ = ["LEAST_LOSS", "Found", "Probe", "SomeImages", "Uncoded", "coded_for"]
+__all__ = ["LEAST_LOSS", "PROBES", "Found", "Probe", "SomeImages", "Uncoded", "coded_for"]
 
 Found = tuple[float, CodedField, FieldTensors]  # images' step in counts, bytes, what they decode to
 
@@ -42,7 +42,7 @@ class Probe:
 
     @classmethod
     def of(cls, sample: Sample, mask: npt.NDArray[np.bool_]) -> Probe:
-        """Patterns spread over a sample."""
+        """Patterns spread over a sample; one that nothing was fitted to, or the whole scan."""
         step = max(1, len(sample.patterns) // PROBES)
         return cls(sample.indices[::step], values_inside(sample.patterns[::step], mask))
 
