@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ebsdarchive.archive.choosing import chosen_layer
 from ebsdarchive.archive.conformity import check_node
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.layers import layer_node
@@ -21,13 +22,14 @@ from ebsdarchive.archive.nodes import (
     read_array,
     require_kind,
 )
-from ebsdarchive.errors import ArgumentError, CorruptionError, MissingLayerError
+from ebsdarchive.errors import CorruptionError
 from ebsdarchive.geometry import Grid
 
 __all__ = [
     "LightStack",
     "auxiliary_faults",
     "auxiliary_names",
+    "light_layer",
     "read_light_stack",
     "to_images",
     "write_light_stack",
@@ -120,8 +122,8 @@ def auxiliary_names(archive: h5py.Group) -> list[str]:
     return list(archive.get("auxiliary", {}))
 
 
-def read_light_stack(archive: h5py.Group, name: str | None = None) -> LightStack:
-    """An auxiliary layer by its name; by default the only one there is.
+def light_layer(archive: h5py.Group, name: str | None = None) -> str:
+    """``auxiliary/NAME`` of an auxiliary layer by its name; by default of the only one there is.
 
     Raises
     ------
@@ -129,30 +131,32 @@ def read_light_stack(archive: h5py.Group, name: str | None = None) -> LightStack
         If there is none, or none of that name.
     ArgumentError
         If there are several and none is named.
+    """
+    return chosen_layer(
+        archive,
+        "auxiliary",
+        auxiliary_names(archive),
+        name,
+        kind="an auxiliary layer",
+        short="an auxiliary layer",
+        none="expected images in polarised light, found none; add them with `ebsdarchive attach`",
+    )
+
+
+def read_light_stack(archive: h5py.Group, name: str | None = None) -> LightStack:
+    """A rotation series; which, and what may be wrong with its name, as in `light_layer`.
+
+    Raises
+    ------
     CorruptionError
         If its parts do not fit together.
     """
-    where, names = archive.file.filename, auxiliary_names(archive)
-    if not names:
-        raise MissingLayerError(
-            f"{where}: expected images in polarised light, found none; add them with "
-            f"`ebsdarchive attach`"
-        )
-    if name is None and len(names) > 1:
-        raise ArgumentError(
-            f"{where}: expected the name of an auxiliary layer, found {', '.join(names)}"
-        )
-    name = (name or names[0]).removeprefix("auxiliary/")
-    if name not in names:
-        raise MissingLayerError(
-            f"{where}: expected an auxiliary layer {name!r}, found {', '.join(names)}"
-        )
-    layer = f"auxiliary/{name}"
+    layer = light_layer(archive, name)
     node = layer_node(archive, layer)
     require_kind(node, "auxiliary")
     faults = check_node(node, "auxiliary", {}) or auxiliary_faults(archive, layer)
     if faults:
-        raise CorruptionError(f"{where}: {faults[0]}; the layer is damaged")
+        raise CorruptionError(f"{archive.file.filename}: {faults[0]}; the layer is damaged")
     said = attributes_of(node)
     arrays = {key: read_array(item) for key, item in node.items()}
     return LightStack(
