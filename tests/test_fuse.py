@@ -30,7 +30,7 @@ from ebsdarchive.multimodal.polarised_light import c_axes
 from ebsdarchive.multimodal.synthetic_maps import SyntheticMaps
 from ebsdarchive.restorers.checkpoint import write_checkpoint
 from ebsdarchive.scan import Orientations, Phase
-from ebsdarchive.verbs.attaching import Placement
+from ebsdarchive.verbs.light_placement import Placement
 
 NY, NX, FINER = 9, 11, 4
 ANGLES = (0.0, 15.0, 40.0, 60.0, 80.0)

@@ -29,6 +29,7 @@ __all__ = [
     "LightStack",
     "auxiliary_faults",
     "auxiliary_names",
+    "in_images",
     "light_layer",
     "read_light_stack",
     "to_images",
@@ -87,6 +88,15 @@ class LightStack:
 def to_images(to_scan: Floats, xy: Floats) -> Floats:
     """(n, 2) positions (column, row) of (n, 2) positions (x, y) of the scan."""
     return (xy - to_scan[:, 2]) @ np.linalg.inv(to_scan[:, :2]).T
+
+
+def in_images(pixels: Floats, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """(n,) whether (n, 2) positions (column, row) lie in images of `shape`, (..., rows, columns).
+
+    A pixel reaches half a pixel from its centre; rims belong to the images.
+    """
+    (columns, rows), (height, width) = pixels.T, shape[-2:]
+    return (columns >= -0.5) & (columns <= width - 0.5) & (rows >= -0.5) & (rows <= height - 0.5)
 
 
 def write_light_stack(archive: h5py.Group, name: str, stack: LightStack) -> str:
