@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ class MapConfig:
             raise FormatError(
                 f"{METHOD} network: expected kind out of {', '.join(KINDS)}, found {self.kind!r}"
             )
-        _ = self.light_channels
+        _ = self.light_channels  # raises here, not in the middle of a training
         least = self.patch * 2**self.levels
         if not (least <= self.window <= 1024 and self.window % least == 0):
             raise FormatError(
@@ -85,7 +86,7 @@ class MapConfig:
                 f"{least}, found {self.window}"
             )
 
-    @property
+    @cached_property
     def light_channels(self) -> LightChannels:
         """As the light was made into channels."""
         try:
