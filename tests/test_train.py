@@ -417,13 +417,17 @@ def test_the_card_of_an_indexing_model_tells_its_disorientation_by_noise(run_cli
         (["kikuchi", "--simulate", "Ni", "--size", "8"], "expected at least 16 pixels a side"),
         (["kikuchi", "--simulate", "Ni", "--size", "big"], "expected sizes such as 60,120"),
         (["kikuchi", "--simulate", "Ni", "--config", "x=1"], "expected a configuration of"),
+        (["autoencoder", "--simulate", "Ni", "--config", 'kind="smooth"'],
+         "expected kind 'seed', as autoencoder has it, found 'smooth'"),
+        (["orientation", "--simulate", "Ni", "--pc", "0.5,0.3,0.6", "--config",
+          'point_group="6/mmm"'], "expected point_group 'm-3m', which the phase has"),
         (["kikuchi", "--simulate", "Ni", "--time", "1", "--steps", "1"], "found both"),
         (["kikuchi", "--simulate", "Ni", "--without", "Cu"], "out of ni, found 'Cu'"),
         (["kikuchi", "--pairs", "a.up2", "b.up2"], "a.up2"),
         (["kikuchi", "--archive", "none.h5"], "none.h5"),
         (["kikuchi", "--simulate", "Ni", "--init-from", "no.safetensors"], "no.safetensors"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_trained_is_said_in_one_line(
     arguments, said, run_cli, tmp_path, monkeypatch
 ):
