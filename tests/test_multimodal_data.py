@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -206,8 +207,13 @@ def test_light_channels_survive_json(light, quaternions):
 
 
 @pytest.mark.parametrize(
-    "change", [{"scale": [1.0]}, {"metal": None}, {"mean": "x"}, {"scale": [0.0, 1.0, 1.0]}]
-)
+    "change",
+    [
+        {"scale": [1.0]}, {"metal": None}, {"mean": "x"}, {"scale": [0.0, 1.0, 1.0]},
+        {"mean": [math.nan] * 18}, {"analyser_deg": math.inf}, {"centre": [10**400, 0, 0]},
+        {"stage_angles_deg": [], "mean": [], "components": [[], [], []]},
+    ],
+)  # fmt: skip
 def test_settings_of_light_channels_that_do_not_fit_are_refused(light, change):
     with pytest.raises(FormatError, match="light channels: expected"):
         LightChannels.from_config({**light.to_config(), **change})

@@ -78,8 +78,7 @@ class MapConfig:
             raise FormatError(
                 f"{METHOD} network: expected kind out of {', '.join(KINDS)}, found {self.kind!r}"
             )
-        _ = self.light_channels  # raises here, not in the middle of a training
-        least = self.patch * 2**self.levels
+        least = self.unet.multiple
         if not (least <= self.window <= 1024 and self.window % least == 0):
             raise FormatError(
                 f"{METHOD} network: expected a window from {least} to 1024 and a multiple of "
@@ -94,6 +93,19 @@ class MapConfig:
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{METHOD} network: expected light as JSON, found none") from error
         return LightChannels.from_config(config)
+
+    @property
+    def unet(self) -> UNetConfig:
+        """Shape of the network in it."""
+        return UNetConfig(
+            channels=self.channels,
+            base=self.base,
+            levels=self.levels,
+            time_width=self.time_width,
+            conditioned=True,
+            patch=self.patch,
+            attention=self.attention,
+        )
 
     @property
     def orientation(self) -> int:
@@ -118,16 +130,7 @@ class MapNetwork(nn.Module):
     def __init__(self, config: MapConfig) -> None:
         super().__init__()
         self.config = config
-        shape = UNetConfig(
-            channels=config.channels,
-            base=config.base,
-            levels=config.levels,
-            time_width=config.time_width,
-            conditioned=True,
-            patch=config.patch,
-            attention=config.attention,
-        )
-        self.unet = UNet(shape)
+        self.unet = UNet(config.unet)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """(n, c, y, x) noise in x_t at time steps t (n,)."""

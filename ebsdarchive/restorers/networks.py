@@ -57,6 +57,8 @@ from ebsdarchive.restorers.samples import Samples
 
 __all__ = ["Batch", "batch_of", "checkpoint_of", "loaded", "padded", "read_config"]
 
+LARGEST = 1e30  # that a float of a configuration may be; JSON knows integers of any length
+
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -149,7 +151,7 @@ def _alike(value: Any, default: Any) -> bool:
     if isinstance(default, tuple):
         return isinstance(value, list | tuple) and all(_alike(v, default[0]) for v in value)
     if isinstance(default, float):
-        return isinstance(value, int | float) and bool(np.isfinite(value))
+        return isinstance(value, int | float) and abs(value) < LARGEST  # nor NaN
     return isinstance(value, type(default))
 
 
