@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ebsdarchive.analysis.grains import ranks_by_area
 from ebsdarchive.errors import ArgumentError
 
-__all__ = ["Edges", "edge_strength", "edges_of", "grains_of", "knee"]
+__all__ = ["Edges", "edge_strength", "edges_of", "grains_of", "knee", "require_area"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,14 +52,17 @@ def edges_of(strengths: npt.ArrayLike) -> Edges:
     from skimage.morphology import skeletonize
 
     each = np.asarray(strengths, np.float64)
-    if min(each.shape[1:]) < 3:
-        raise ArgumentError(
-            f"boundaries: expected a map of at least 3 x 3 points, found {each.shape[1:]}"
-        )
+    require_area(each.shape[1:])
     mean = each.mean(axis=0)
     threshold = knee(mean)
     lines = skeletonize(_pieces(mean > threshold, SHORTEST, corners=True) > 0)
     return Edges(mean, threshold, lines, (each > threshold).mean(axis=0))
+
+
+def require_area(shape: tuple[int, ...]) -> None:
+    """Raise ArgumentError if a map of this shape is too small to have boundaries."""
+    if min(shape) < 3:
+        raise ArgumentError(f"boundaries: expected a map of at least 3 x 3 points, found {shape}")
 
 
 def edge_strength(channels: npt.ArrayLike) -> Floats:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ebsdarchive.errors import ArgumentError
+from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.multimodal.observation import Observation, ObservedPath, diffused
 from ebsdarchive.multimodal.schedule import Step, noise_levels
 
@@ -99,6 +99,11 @@ def filtered(
         On the CPU; everything random comes from it.
     told
         Is told the number of steps done.
+
+    Raises
+    ------
+    FormatError
+        If the model predicts what is no number.
     """
     levels = noise_levels(options.steps)
     path = diffused(observation, levels, generator, options.published)
@@ -142,7 +147,13 @@ def systematic(weights: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _mean(predict: Predict, x: Tensor, step: Step, clip: bool) -> Tensor:
-    return step.mean(x, predict(x, torch.full((len(x),), step.time)), clip)
+    found = step.mean(x, predict(x, torch.full((len(x),), step.time)), clip)
+    if not bool(torch.isfinite(found).all()):
+        raise FormatError(
+            f"model of maps: expected finite predictions, found others at time {step.time}; train "
+            f"the model again"
+        )
+    return found
 
 
 def _product(

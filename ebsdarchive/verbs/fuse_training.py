@@ -92,17 +92,10 @@ def fuse_train(
     path = Path(output)
     start = None if init_from is None else read_checkpoint(init_from)
     require_free(path, *([] if init_from is None else [init_from]), force=force)
-    if start is not None:
-        config = map_network.load(start).config
-        if config.kind != options.kind:
-            raise ArgumentError(
-                f"init from: expected a model of kind {options.kind}, found {config.kind}"
-            )
-    else:
-        config = map_network.build({**options.config, "kind": options.kind}).config
-    source = TrainingMaps(
-        "laguerre", config.window, options.batch, seed=options.seed, light=config.light_channels
-    )
+    if (given := options.config.get("kind", options.kind)) != options.kind:
+        raise ArgumentError(
+            f"config: expected kind {options.kind!r}, found {given!r}; leave it out"
+        )
     plan = TrainOptions(
         map_network.METHOD,
         steps=options.steps,
@@ -112,6 +105,17 @@ def fuse_train(
         config={**options.config, "kind": options.kind},
         seed=options.seed,
         device=options.device,
+    )
+    if start is None:
+        config = map_network.build(plan.config).config
+    else:
+        config = map_network.load(start).config
+        if config.kind != options.kind:
+            raise ArgumentError(
+                f"init from: expected a model of kind {options.kind}, found {config.kind}"
+            )
+    source = TrainingMaps(
+        "laguerre", config.window, options.batch, seed=options.seed, light=config.light_channels
     )
     state = state_path(path)
     trained = train(

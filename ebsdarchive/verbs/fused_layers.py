@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from ebsdarchive.archive.file import Archive
 from ebsdarchive.archive.fused_maps import FusedMap, write_fused_map
 from ebsdarchive.archive.layers import write_map
 from ebsdarchive.archive.outlines import Boundary, Outlines, holds_outlines, write_outlines
+from ebsdarchive.errors import ArgumentError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.multimodal.fuse_options import FuseOptions
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from ebsdarchive.multimodal.archive_maps import ObservedMap
     from ebsdarchive.multimodal.fusion import Fusion
 
-__all__ = ["FusedLayers", "to_gradient"]
+__all__ = ["RESULTS", "FusedLayers", "layer_names_of", "to_gradient"]
+
+RESULTS = ("superres", "boundaries", "denoise")
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,33 @@ class FusedLayers:
     def _derived_from(self) -> str:
         """Digest of the orientation map, or of the light where there is no such map."""
         return next(iter(self.used.values()))
+
+
+def layer_names_of(wanted: Sequence[str], name: str, kind: str) -> list[str]:
+    """Names of the layers that become of the results that are asked for, of a model of some kind.
+
+    Raises
+    ------
+    ArgumentError
+        If nothing is asked for, or what is not known or the model cannot tell.
+    """
+    unknown = sorted(set(wanted) - set(RESULTS))
+    if unknown or not wanted:
+        found = unknown[0] if unknown else "nothing"
+        raise ArgumentError(f"fuse: expected results out of {', '.join(RESULTS)}, found {found}")
+    lacking = {"superres": "light", "denoise": "ebsd"}
+    made = {
+        "superres": [""],
+        "boundaries": ["-grains", "-boundary-share", "-boundaries"],
+        "denoise": ["-light", "-light-spread"],
+    }
+    for result in wanted:
+        if lacking.get(result) == kind:
+            raise ArgumentError(
+                f"fuse: expected a model that can {result}, found one of kind {kind}; give "
+                f"another with --model"
+            )
+    return [f"maps/{name}{ending}" for result in wanted for ending in made[result]]
 
 
 def to_gradient(archive: Archive, lines: Outlines) -> tuple[float, float] | None:

@@ -24,20 +24,19 @@ from ebsdarchive.archive.layers import layer_node
 from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.archive.nodes import attribute
 from ebsdarchive.archive.orientation_maps import orientation_map_layer
-from ebsdarchive.errors import ArgumentError, MissingLayerError
+from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
 from ebsdarchive.multimodal.fuse_options import FuseOptions
-from ebsdarchive.verbs.fused_layers import FusedLayers, to_gradient
+from ebsdarchive.verbs.fused_layers import RESULTS, FusedLayers, layer_names_of, to_gradient
 from ebsdarchive.verbs.progress import Progress, silent, stage
 from ebsdarchive.verbs.targets import require_local, require_no_layers
 
 if TYPE_CHECKING:
     from ebsdarchive.restorers.checkpoint import Checkpoint
 
-__all__ = ["RESULTS", "FuseSummary", "fuse", "fuse_boundaries", "fuse_denoise", "fuse_superres"]
+__all__ = ["FuseSummary", "fuse", "fuse_boundaries", "fuse_denoise", "fuse_superres"]
 
 Floats = npt.NDArray[np.float64]
 
-RESULTS = ("superres", "boundaries", "denoise")
 SHIPPED = "multimodal"
 NO_LIGHT = "none"
 VAGUE_DEG = 10.0  # mean spread, from which on orientations are worth a warning
@@ -143,21 +142,27 @@ def fuse(
     """
     from ebsdarchive.multimodal import map_network
     from ebsdarchive.multimodal.archive_maps import observed_map
+    from ebsdarchive.multimodal.edge_maps import require_area
     from ebsdarchive.multimodal.fusion import fused
     from ebsdarchive.restorers.stored_models import require_name
 
-    options = options or FuseOptions()
+    options, wanted = options or FuseOptions(), tuple(dict.fromkeys(wanted))
     require_local(path)
     require_name(name)
     archive = open_archive(path)
     checkpoint = _model(model)
     network = map_network.load(checkpoint)
     config = network.config
-    targets = _targets(wanted, name, config.kind)
+    targets = layer_names_of(wanted, name, config.kind)
     require_no_layers(archive, targets, force=force, advice=", or choose another --name")
     with archive.group() as group:
         stack, light_source = _light(group, light, config.kind)
         map_source = orientation_map_layer(group, orientation_map) if config.orientation else None
+        if map_source in targets:
+            raise OutputError(
+                f"{archive.path}: expected another name than that of {map_source}, which the "
+                f"estimate rests on; choose another --name"
+            )
         seen = observed_map(
             group,
             config,
@@ -172,6 +177,8 @@ def fuse(
             for layer in (map_source, light_source)
             if layer is not None
         }
+    if "boundaries" in wanted:
+        require_area(seen.measured.shape)
     begun = time.monotonic()
     sampling = stage(progress, "sampling")
     found = fused(network, seen.observation, options, lambda done: sampling(done, 1))
@@ -250,27 +257,6 @@ def _model(given: str | os.PathLike[str] | None) -> Checkpoint:
             "it with --model"
         )
     return read_checkpoint(path)
-
-
-def _targets(wanted: Sequence[str], name: str, kind: str) -> list[str]:
-    """Names of the layers that come of the results that are asked for."""
-    unknown = sorted(set(wanted) - set(RESULTS))
-    if unknown or not wanted:
-        found = unknown[0] if unknown else "nothing"
-        raise ArgumentError(f"fuse: expected results out of {', '.join(RESULTS)}, found {found}")
-    lacking = {"superres": "light", "denoise": "ebsd"}
-    made = {
-        "superres": [""],
-        "boundaries": ["-grains", "-boundary-share", "-boundaries"],
-        "denoise": ["-light", "-light-spread"],
-    }
-    for result in wanted:
-        if lacking.get(result) == kind:
-            raise ArgumentError(
-                f"fuse: expected a model that can {result}, found one of kind {kind}; give "
-                f"another with --model"
-            )
-    return [f"maps/{name}{ending}" for result in wanted for ending in made[result]]
 
 
 def _light(group: h5py.Group, name: str | None, kind: str) -> tuple[LightStack | None, str | None]:
