@@ -260,6 +260,25 @@ def test_a_state_of_other_options_or_none_at_all_is_not_gone_on_with(source, tmp
     assert "unreadable" in train(source(), options(steps=2), state=state).notes[0]
 
 
+def test_a_state_of_another_network_is_not_gone_on_with(source, tmp_path):
+    from ebsdarchive.restorers.training import train
+    from ebsdarchive.restorers.training_state import read_state, write_state
+
+    state = tmp_path / ".m.training"
+    train(source(), options(steps=2), state=state)
+    digest = options(steps=2).digest(source(), None)
+    run, tensors, _ = read_state(state, digest)
+    name = next(name for name in tensors if name.startswith("network."))
+    for changed in (
+        {key: value for key, value in tensors.items() if key != name},
+        {**tensors, name: torch.cat([tensors[name]] * 2)},
+    ):
+        write_state(state, digest, run, changed)
+        found = train(source(), options(steps=2), state=state)
+        assert found.notes == ("state of an earlier training does not fit the network, ignored",)
+        assert found.steps == 2
+
+
 def test_a_training_that_diverges_is_stopped_and_says_so(source):
     from ebsdarchive.restorers.training import train
 

@@ -81,6 +81,8 @@ class TrainOptions:
         require(self.schedule in ("cosine", "constant"), "schedule", "cosine or constant")
         require(self.keep in ("last", "best"), "keep", "last or best")
         require(0 <= self.average < 1, "average", "a number from 0 to below 1")
+        require(0 <= self.weight_decay < math.inf, "weight_decay", "a number from 0")
+        require(self.threads >= 1, "threads", "at least 1")
         require(self.seed >= 0, "seed", "an integer of at least 0")
         _, settled = NETWORKS.get(self.method, ("", {}))
         for name, value in settled.items():

@@ -83,14 +83,16 @@ def train(
     """
     device = choose_device(options.device)
     digest = options.digest(source, start)
-    loop = Loop(source, options, device, start, kind or module_of(options.method))
+    kind = kind or module_of(options.method)
+    loop = Loop(source, options, device, start, kind)
     notes = []
     if state is not None:
         run, tensors, note = read_state(state, digest)
         if note:
             notes.append(note)
-        if run:
-            loop.restore(run, tensors)
+        if run and not loop.restored(run, tensors):
+            notes = ["state of an earlier training does not fit the network, ignored"]
+            loop = Loop(source, options, device, start, kind)
     try:
         for done, told, due in loop.steps():
             if progress is not None:

@@ -198,8 +198,16 @@ class Loop:
             run["smooth"] = None
         return run, tensors
 
-    def restore(self, run: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `state` gave."""
+    def restored(self, run: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
+        """Take up what `state` gave; False if that was of another network, as of an older version
+        of this program, and this loop is of no further use."""
+        try:
+            self._restore(run, tensors)
+        except (RuntimeError, LookupError, TypeError, ValueError):
+            return False
+        return True
+
+    def _restore(self, run: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
