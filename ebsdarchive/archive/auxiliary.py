@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.archive.choosing import chosen_layer
 from ebsdarchive.archive.conformity import check_node
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.layers import layer_node
+from ebsdarchive.archive.naming import chosen_layer
 from ebsdarchive.archive.nodes import (
     attributes_of,
     container,
@@ -135,12 +135,7 @@ def auxiliary_names(archive: h5py.Group) -> list[str]:
 def light_layer(archive: h5py.Group, name: str | None = None) -> str:
     """``auxiliary/NAME`` of an auxiliary layer by its name; by default of the only one there is.
 
-    Raises
-    ------
-    MissingLayerError
-        If there is none, or none of that name.
-    ArgumentError
-        If there are several and none is named.
+    Errors are those of `chosen_layer`.
     """
     return chosen_layer(
         archive,

@@ -1,14 +1,21 @@
-"""Which layer of a kind is meant: the one that is named, or the only one there is."""
+"""Names of layers: what may be one, and which layer of a kind is meant."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import h5py
 
 from ebsdarchive.errors import ArgumentError, MissingLayerError
 
-__all__ = ["chosen_layer"]
+__all__ = ["chosen_layer", "require_name"]
+
+
+def require_name(name: str) -> None:
+    """Raise ArgumentError unless a name can be that of a layer."""
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ArgumentError(f"name: expected letters, digits, _ and -, found {name!r}")
 
 
 def chosen_layer(
@@ -21,7 +28,7 @@ def chosen_layer(
     short: str,
     none: str,
 ) -> str:
-    """FOLDER/NAME of the layer that is meant.
+    """FOLDER/NAME of the layer that is meant: the one that is named, or the only one.
 
     Parameters
     ----------

@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.archive.choosing import chosen_layer
 from ebsdarchive.archive.description import read_grid, read_phases, write_phases
 from ebsdarchive.archive.layers import layer_node
+from ebsdarchive.archive.naming import chosen_layer
 from ebsdarchive.archive.nodes import (
     attribute,
     attributes_of,
@@ -109,12 +109,7 @@ def orientation_map_names(archive: h5py.Group) -> list[str]:
 def orientation_map_layer(archive: h5py.Group, name: str | None = None) -> str:
     """``maps/NAME`` of an orientation map by its name; by default of the only one there is.
 
-    Raises
-    ------
-    MissingLayerError
-        If there is none, or none of that name.
-    ArgumentError
-        If there are several and none is named.
+    Errors are those of `chosen_layer`.
     """
     return chosen_layer(
         archive,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from ebsdarchive.archive import provenance
 from ebsdarchive.archive.auxiliary import LightStack, in_images, write_light_stack
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.making import adding_layers
+from ebsdarchive.archive.naming import require_name
 from ebsdarchive.archive.nodes import stored_bytes
 from ebsdarchive.archive.store import file_sha256
 from ebsdarchive.errors import ArgumentError, OutputError
@@ -121,8 +121,7 @@ def attach(
     """
     require_local(path)
     archive = open_archive(path)
-    if not re.fullmatch(r"[\w-]+", name):
-        raise ArgumentError(f"name: expected letters, digits, _ and -, found {name!r}")
+    require_name(name)
     layer = f"auxiliary/{name}"
     if layer in archive.layers and not force:
         raise OutputError(

@@ -22,6 +22,7 @@ from ebsdarchive.archive.auxiliary import (
 from ebsdarchive.archive.file import open_archive
 from ebsdarchive.archive.layers import layer_node
 from ebsdarchive.archive.making import adding_layers
+from ebsdarchive.archive.naming import require_name
 from ebsdarchive.archive.nodes import attribute
 from ebsdarchive.archive.orientation_maps import orientation_map_layer
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
@@ -144,7 +145,6 @@ def fuse(
     from ebsdarchive.multimodal.archive_maps import observed_map
     from ebsdarchive.multimodal.edge_maps import require_area
     from ebsdarchive.multimodal.fusion import fused
-    from ebsdarchive.restorers.stored_models import require_name
 
     options, wanted = options or FuseOptions(), tuple(dict.fromkeys(wanted))
     require_local(path)
