@@ -78,6 +78,7 @@ class MapConfig:
             raise FormatError(
                 f"{METHOD} network: expected kind out of {', '.join(KINDS)}, found {self.kind!r}"
             )
+        _ = self.light_channels  # of all kinds: raises here, not in the middle of a training
         least = self.unet.multiple
         if not (least <= self.window <= 1024 and self.window % least == 0):
             raise FormatError(
