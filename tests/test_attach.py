@@ -16,7 +16,7 @@ from scipy.ndimage import map_coordinates
 
 import ebsdarchive
 from ebsdarchive.analysis.light_at_points import light_series
-from ebsdarchive.archive.auxiliary import LightStack, read_light_stack, to_images
+from ebsdarchive.archive.auxiliary import LightStack, in_images, read_light_stack, to_images
 from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.archive.orientation_maps import OrientationMap, write_orientation_map
 from ebsdarchive.crystal_map import in_sample_frame
@@ -42,7 +42,7 @@ from ebsdarchive.multimodal.registration_maps import map_to_register_to
 from ebsdarchive.multimodal.synthetic_maps import SyntheticMaps
 from ebsdarchive.scan import Orientations, Phase
 from ebsdarchive.simulation.rotations import uniform_quaternions
-from ebsdarchive.verbs.attaching import Placement
+from ebsdarchive.verbs.light_placement import Placement
 
 ANGLES = (0.0, 20.0, 40.0, 60.0, 80.0)
 SAME = Placement(same_field=True)
@@ -119,6 +119,8 @@ def test_a_layer_of_that_name_is_replaced_only_by_force(
     ebsdarchive.attach(archive_path, light_file, **settings, name="second")
     with pytest.raises(ArgumentError, match="expected the name of an auxiliary layer"):
         opened(archive_path)
+    with pytest.raises(MissingLayerError, match="expected an auxiliary layer '', found light"):
+        opened(archive_path, "")
     assert opened(archive_path, "auxiliary/second").analyser_deg is None
 
 
@@ -344,6 +346,11 @@ def test_points_outside_of_the_images_have_no_light() -> None:
     )
     assert np.isnan(seen[0, :, :3]).all()
     assert np.isfinite(seen[0, :, 3:]).all()
+
+
+def test_images_end_at_the_rims_of_their_pixels() -> None:
+    at = [(-0.5, -0.5), (7.5, 5.5), (7.6, 0), (5.6, 5.6), (np.nan, 0)]
+    assert in_images(np.array(at), (3, 6, 8)).tolist() == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize(("analyser", "crossed"), [(90, True), (84, False)])

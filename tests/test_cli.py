@@ -151,7 +151,7 @@ def test_what_a_command_takes_its_verb_takes(name):
             "max_error": "max_error_counts",
         }
     if name == "attach":
-        from ebsdarchive.verbs.attaching import Placement
+        from ebsdarchive.verbs.light_placement import Placement
 
         taken |= dict.fromkeys(Placement.__dataclass_fields__)
     if name == "restore":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -18,7 +19,13 @@ from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.archive.nodes import read_array
 from ebsdarchive.archive.orientation_maps import OrientationMap, write_orientation_map
 from ebsdarchive.archive.outlines import read_outlines
-from ebsdarchive.errors import ArgumentError, CorruptionError, MissingLayerError, OutputError
+from ebsdarchive.errors import (
+    ArgumentError,
+    CorruptionError,
+    FormatError,
+    MissingLayerError,
+    OutputError,
+)
 from ebsdarchive.multimodal import map_network
 from ebsdarchive.multimodal.archive_maps import observed_map, white_noise
 from ebsdarchive.multimodal.fuse_options import FuseOptions
@@ -28,9 +35,9 @@ from ebsdarchive.multimodal.metrics import disorientation_deg
 from ebsdarchive.multimodal.orientation_channels import from_channels
 from ebsdarchive.multimodal.polarised_light import c_axes
 from ebsdarchive.multimodal.synthetic_maps import SyntheticMaps
-from ebsdarchive.restorers.checkpoint import write_checkpoint
+from ebsdarchive.restorers.checkpoint import read_checkpoint, write_checkpoint
 from ebsdarchive.scan import Orientations, Phase
-from ebsdarchive.verbs.attaching import Placement
+from ebsdarchive.verbs.light_placement import Placement
 
 NY, NX, FINER = 9, 11, 4
 ANGLES = (0.0, 15.0, 40.0, 60.0, 80.0)
@@ -57,6 +64,21 @@ def models(tmp_path_factory):
     return {kind: folder / f"{kind}.safetensors" for kind in map_network.KINDS}
 
 
+def write_orientations(path, quaternions, phases=(TITANIUM,), phase_id=None):
+    """Give an archive the layer maps/orientations."""
+    n = len(quaternions)
+    found = OrientationMap(
+        Orientations(
+            quaternions, np.zeros(n, np.int32) if phase_id is None else phase_id,
+            {key: np.ones(n) for key in ("confidence", "fit")},
+        ),
+        phases, np.array([0.5, 0.5, 0.5]), "given", "raw", None, "static", {0: [[0, 0, 2]]},
+    )  # fmt: skip
+    with adding_layers(path, ["maps/orientations"]) as file:
+        grid = ebsdarchive.open_archive(path).grid
+        write_orientation_map(file["archive"], "orientations", found, grid)
+
+
 @pytest.fixture(scope="module")
 def _indexed(specimen, make_archive, tmp_path_factory):
     """An archive whose points were indexed, but for one, and the light of the whole area."""
@@ -64,13 +86,7 @@ def _indexed(specimen, make_archive, tmp_path_factory):
     q = from_image_frame(specimen.quaternions[::FINER, ::FINER].reshape(-1, 4))
     phase_id = np.zeros(len(q), np.int32)
     phase_id[7], q[7] = -1, np.nan
-    found = OrientationMap(
-        Orientations(q, phase_id, {key: np.ones(len(q)) for key in ("confidence", "fit")}),
-        (TITANIUM,), np.array([0.5, 0.5, 0.5]), "given", "raw", None, "static", {0: [[0, 0, 2]]},
-    )  # fmt: skip
-    with adding_layers(path, ["maps/orientations"]) as file:
-        grid = ebsdarchive.open_archive(path).grid
-        write_orientation_map(file["archive"], "orientations", found, grid)
+    write_orientations(path, q, phase_id=phase_id)
     channels = LightChannels.fit(ANGLES)
     series = channels.series(c_axes(specimen.quaternions))
     light = tmp_path_factory.mktemp("light") / "light.tif"
@@ -223,8 +239,15 @@ def test_what_cannot_be_done_is_said_in_a_line_and_changes_nothing(indexed, mode
          lambda: FuseOptions(orientation_noise=float("nan"))),
         (ArgumentError, "fewer per step",
          lambda: ebsdarchive.fuse(indexed, options=FEW, model=model, per_step=1000)),
+        (ArgumentError, "samples per step: expected a whole number from 1 to 4096, found 10{20}$",
+         lambda: ebsdarchive.fuse(indexed, options=FEW, model=model, per_step=10**20)),
+        (ArgumentError, "samples per step: .* found 2.0",
+         lambda: ebsdarchive.fuse(indexed, options=FEW, model=model, per_step=2.0)),
         (ArgumentError, "name: expected letters",
          lambda: ebsdarchive.fuse(indexed, options=FEW, model=model, name="a/b")),
+        (OutputError, "another name than that of maps/orientations, which the estimate rests on",
+         lambda: ebsdarchive.fuse_superres(indexed, options=FEW, model=model, force=True,
+                                           name="orientations")),
     ):  # fmt: skip
         with pytest.raises(error, match=words):
             call()
@@ -234,18 +257,46 @@ def test_what_cannot_be_done_is_said_in_a_line_and_changes_nothing(indexed, mode
         ebsdarchive.fuse_superres(indexed, options=FEW, model=model)
 
 
+def test_what_cannot_come_out_is_said_before_samples_are_drawn(indexed, models, make_archive):
+    row = make_archive(ny=1, nx=7, sy=3, sx=5, described=False)
+    write_orientations(row, np.tile([1.0, 0, 0, 0], (7, 1)))
+    align, model = FuseOptions(samples=2, steps=3, align=True), models["multimodal"]
+    for words, call, path, settings in (
+        ("at least 16 measured points, found 7", ebsdarchive.fuse_superres, row,
+         {"options": align, "model": model}),
+        ("found one of light alone", ebsdarchive.fuse_denoise, indexed,
+         {"options": align, "model": models["light"]}),
+        (r"a map of at least 3 x 3 points, found \(1, 13\)", ebsdarchive.fuse_boundaries, row,
+         {"options": FEW, "model": model, "per_step": 2}),
+    ):  # fmt: skip
+        stages = []
+        with pytest.raises(ArgumentError, match=words):
+            call(path, **settings, progress=lambda stage, *_: stages.append(stage))  # noqa: B023
+        assert stages == []
+    made = ebsdarchive.fuse(row, ("superres", "superres"), options=FEW, model=model, per_step=2)
+    assert (made.layers, made.shape) == (("maps/fused",), (1, 13))
+
+
+def test_orientations_that_are_no_rotations_were_not_measured(indexed, models, specimen):
+    q = from_image_frame(specimen.quaternions[::FINER, ::FINER].reshape(-1, 4))
+    q[3], q[5], q[8] = np.nan, 0, 7 * q[8]
+    write_orientations(indexed, q)
+    ebsdarchive.fuse_superres(indexed, options=FEW, model=models["multimodal"])
+    measured = layer(indexed, "fused", read_fused_map).measured[::FINER, ::FINER]
+    assert np.flatnonzero(~measured).tolist() == [3, 5, 8]
+
+
+def test_a_model_that_predicts_no_numbers_is_refused(indexed, models, tmp_path):
+    good = read_checkpoint(models["multimodal"])
+    tensors = {name: np.full_like(value, 6e4) for name, value in good.tensors.items()}
+    write_checkpoint(tmp_path / "bad", replace(good, tensors=tensors))
+    with pytest.raises(FormatError, match="model of maps: expected finite predictions"):
+        ebsdarchive.fuse_superres(indexed, options=FEW, model=tmp_path / "bad")
+
+
 def test_other_point_groups_and_hexagonal_grids_are_refused(indexed, models, make_archive):
     cubic = Phase(0, "Ni", 225, "m-3m", None)
-    with adding_layers(indexed, ["maps/orientations"]) as file:
-        grid = ebsdarchive.open_archive(indexed).grid
-        found = OrientationMap(
-            Orientations(
-                np.tile([1.0, 0, 0, 0], (NY * NX, 1)), np.zeros(NY * NX, np.int32),
-                {key: np.ones(NY * NX) for key in ("confidence", "fit")},
-            ),
-            (cubic,), np.array([0.5, 0.5, 0.5]), "given", "raw", None, "static", {0: [[0, 0, 2]]},
-        )  # fmt: skip
-        write_orientation_map(file["archive"], "orientations", found, grid)
+    write_orientations(indexed, np.tile([1.0, 0, 0, 0], (NY * NX, 1)), (cubic,))
     with pytest.raises(ArgumentError, match=r"point group 6/mmm, .*, found Ni \(m-3m\)"):
         ebsdarchive.fuse_superres(indexed, options=FEW, model=models["multimodal"])
 
@@ -290,5 +341,11 @@ def test_training_writes_a_model_that_fuse_takes(indexed, tmp_path, run_cli):
         ebsdarchive.fuse_train(
             tmp_path / "other", type(options)(kind="ebsd", steps=1), init_from=out
         )
+    for settings, words in (
+        ({"config": {"kind": "ebsd"}}, "expected kind 'multimodal', found 'ebsd'"),
+        ({"seed": -1}, "^seed: expected an integer of at least 0, found -1"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            ebsdarchive.fuse_train(tmp_path / "other", type(options)(steps=1, **settings))
     told = run_cli("fuse", "train", "ebsd", "--init-from", out, "-o", tmp_path / "b")
     assert told.code == ArgumentError.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,9 @@ from orix.vector import Vector3d
 
 from ebsdarchive.crystal_map import symmetry_quaternions
 from ebsdarchive.errors import ArgumentError, FormatError
+from ebsdarchive.multimodal import equivalents
 from ebsdarchive.multimodal.cubochoric import HALF_EDGE, from_cubochoric, to_cubochoric
+from ebsdarchive.multimodal.equivalents import nearest_equivalents
 from ebsdarchive.multimodal.growth import Grown
 from ebsdarchive.multimodal.growth import _sweep as sweep
 from ebsdarchive.multimodal.light_channels import LightChannels
@@ -84,6 +87,23 @@ def test_the_representative_of_an_orientation_is_orix_s(quaternions, name, group
     q = quaternions[:500]
     expected = Orientation(q, symmetry=group).reduce().data
     assert same_rotation(reduce_orientations(q, name), expected) == pytest.approx(1)
+
+
+def test_the_nearest_equivalent_has_the_nearest_sign_in_any_number(quaternions, monkeypatch):
+    q, reference = quaternions[:50], quaternions[50:100]
+    found, cosine = nearest_equivalents(q, reference, "6/mmm")
+    assert (found * reference).sum(1) == pytest.approx(cosine)
+    assert 2 * np.degrees(np.arccos(cosine)) == pytest.approx(disorientation_deg(q, reference))
+    assert disorientation_deg(found, q).max() < 1e-4
+    monkeypatch.setattr(equivalents, "AT_ONCE", 7)
+    again, _ = nearest_equivalents(q, reference, "6/mmm")
+    assert np.array_equal(again, found)
+    one, _ = nearest_equivalents(q, reference[0], "6/mmm")
+    same, _ = nearest_equivalents(q, np.tile(reference[0], (50, 1)), "6/mmm")
+    assert np.array_equal(one, same)
+    lost, angle = nearest_equivalents(np.full((3, 4), np.nan), reference[:3], "6/mmm")
+    assert np.isnan(lost).all()
+    assert np.isnan(angle).all()
 
 
 def test_channels_hold_the_orientation_within_minus_one_and_one(quaternions):
@@ -206,8 +226,13 @@ def test_light_channels_survive_json(light, quaternions):
 
 
 @pytest.mark.parametrize(
-    "change", [{"scale": [1.0]}, {"metal": None}, {"mean": "x"}, {"scale": [0.0, 1.0, 1.0]}]
-)
+    "change",
+    [
+        {"scale": [1.0]}, {"metal": None}, {"mean": "x"}, {"scale": [0.0, 1.0, 1.0]},
+        {"mean": [math.nan] * 18}, {"analyser_deg": math.inf}, {"centre": [10**400, 0, 0]},
+        {"stage_angles_deg": [], "mean": [], "components": [[], [], []]},
+    ],
+)  # fmt: skip
 def test_settings_of_light_channels_that_do_not_fit_are_refused(light, change):
     with pytest.raises(FormatError, match="light channels: expected"):
         LightChannels.from_config({**light.to_config(), **change})

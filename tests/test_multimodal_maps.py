@@ -75,7 +75,10 @@ def test_a_network_comes_back_from_its_checkpoint_and_knows_its_light(network, l
         ({"window": 60}, "expected a window from 8 to 1024 and a multiple of 8, found 60"),
         ({"light": "{}"}, "light channels: expected their settings"),
         ({"light": "["}, "expected light as JSON"),
+        ({"kind": "ebsd", "light": "["}, "expected light as JSON"),
         ({"depth": 3}, "found 'depth'"),
+        ({"patch": 0}, "expected patch from 1 to 8"),
+        ({"levels": 10**9}, "expected 2 or 3 levels, found 1000000000"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused_in_a_line(config, words):

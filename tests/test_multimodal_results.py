@@ -9,7 +9,7 @@ import torch
 from ebsdarchive.crystal_map import symmetry_quaternions
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.multimodal.alignment import fitted_alignment
-from ebsdarchive.multimodal.edge_maps import edge_strength, edges_of
+from ebsdarchive.multimodal.edge_maps import Edges, edge_strength, edges_of, grains_of
 from ebsdarchive.multimodal.metrics import blurred_bce, chamfer, disorientation_deg
 from ebsdarchive.multimodal.summaries import light_summary, orientation_summary
 from ebsdarchive.multimodal.synthetic_maps import boundaries_of
@@ -99,6 +99,18 @@ def test_edges_lie_on_the_boundaries_of_noisy_light_and_their_threshold_at_the_k
     assert chamfer(edges.lines, boundaries_of(two_grains())).both < 1
     assert 0.03 < edges.threshold < 0.4
     assert edges.probability[:, 16:18].mean() > 0.9 > 0.3 > edges.probability[:, :12].mean()
+
+
+def test_grains_are_what_edges_enclose_the_largest_first_and_specks_are_none():
+    strength = np.zeros((13, 20))
+    strength[:, 6] = 1  # 78 pixels on its left, 169 on its right
+    strength[4:7, 12:15] = 1
+    strength[5, 13] = 0  # one weak pixel within a ring
+    labels = grains_of(Edges(strength, 0.5, strength > 0.5, strength))
+    assert (labels[:, :6] == 2).all()
+    assert (labels[:, 8:] == 1).all()
+    assert set(np.unique(labels)) == {1, 2}
+    assert (grains_of(Edges(strength, -1.0, strength > 0.5, strength)) == 1).all()
 
 
 def test_a_slope_of_one_per_pixel_has_strength_one_and_an_even_map_no_edges():

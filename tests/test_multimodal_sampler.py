@@ -100,7 +100,7 @@ def test_a_noisy_observation_is_diffused_to_the_noise_of_each_level_and_no_furth
         spread = max(0.0, float(relative[k]) ** 2 - 0.25) ** 0.5
         assert float(path.values[k].std()) == pytest.approx(spread, rel=0.02, abs=1e-6)
         last = k == levels.count or float(relative[k + 1]) >= 0.5
-        assert float(path.variance[k][0]) == (pytest.approx(short, abs=1e-6) if last else np.inf)
+        assert float(path.variance(k)[0]) == (pytest.approx(short, abs=1e-6) if last else np.inf)
 
 
 def test_resampling_takes_every_particle_about_as_often_as_its_weight_says():

@@ -22,7 +22,7 @@ from ebsdarchive.geometry import Grid
 from ebsdarchive.neural.principal import principal_components
 from ebsdarchive.neural.storage import read_field
 from ebsdarchive.scan import Orientations, Phase
-from ebsdarchive.verbs.attaching import Placement
+from ebsdarchive.verbs.light_placement import Placement
 from ebsdarchive.verbs.progress import silent, stage
 
 NI = Phase(0, "Ni", 225, "m-3m", (3.52, 3.52, 3.52, 90.0, 90.0, 90.0))

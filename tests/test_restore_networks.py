@@ -219,7 +219,10 @@ def test_a_configuration_of_huge_layers_takes_no_memory():
 
 
 def test_what_makes_no_sense_is_refused():
-    for config in ({"widths": [0]}, {"widths": 3}, {"heads": 5}, {"flag_limits": [0.5]}):
+    for config in (
+        {"widths": [0]}, {"widths": 3}, {"heads": 5}, {"flag_limits": [0.5]},
+        {"weak_ratio": 10**400}, {"weak_ratio": float("nan")},
+    ):  # fmt: skip
         with pytest.raises(FormatError, match="kikuchi network"):
             kikuchi_network.build(config)
     with pytest.raises(FormatError, match="levels"):

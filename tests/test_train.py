@@ -260,6 +260,25 @@ def test_a_state_of_other_options_or_none_at_all_is_not_gone_on_with(source, tmp
     assert "unreadable" in train(source(), options(steps=2), state=state).notes[0]
 
 
+def test_a_state_of_another_network_is_not_gone_on_with(source, tmp_path):
+    from ebsdarchive.restorers.training import train
+    from ebsdarchive.restorers.training_state import read_state, write_state
+
+    state = tmp_path / ".m.training"
+    train(source(), options(steps=2), state=state)
+    digest = options(steps=2).digest(source(), None)
+    run, tensors, _ = read_state(state, digest)
+    name = next(name for name in tensors if name.startswith("network."))
+    for changed in (
+        {key: value for key, value in tensors.items() if key != name},
+        {**tensors, name: torch.cat([tensors[name]] * 2)},
+    ):
+        write_state(state, digest, run, changed)
+        found = train(source(), options(steps=2), state=state)
+        assert found.notes == ("state of an earlier training does not fit the network, ignored",)
+        assert found.steps == 2
+
+
 def test_a_training_that_diverges_is_stopped_and_says_so(source):
     from ebsdarchive.restorers.training import train
 
@@ -417,13 +436,17 @@ def test_the_card_of_an_indexing_model_tells_its_disorientation_by_noise(run_cli
         (["kikuchi", "--simulate", "Ni", "--size", "8"], "expected at least 16 pixels a side"),
         (["kikuchi", "--simulate", "Ni", "--size", "big"], "expected sizes such as 60,120"),
         (["kikuchi", "--simulate", "Ni", "--config", "x=1"], "expected a configuration of"),
+        (["autoencoder", "--simulate", "Ni", "--config", 'kind="smooth"'],
+         "expected kind 'seed', as autoencoder has it, found 'smooth'"),
+        (["orientation", "--simulate", "Ni", "--pc", "0.5,0.3,0.6", "--config",
+          'point_group="6/mmm"'], "expected point_group 'm-3m', which the phase has"),
         (["kikuchi", "--simulate", "Ni", "--time", "1", "--steps", "1"], "found both"),
         (["kikuchi", "--simulate", "Ni", "--without", "Cu"], "out of ni, found 'Cu'"),
         (["kikuchi", "--pairs", "a.up2", "b.up2"], "a.up2"),
         (["kikuchi", "--archive", "none.h5"], "none.h5"),
         (["kikuchi", "--simulate", "Ni", "--init-from", "no.safetensors"], "no.safetensors"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_trained_is_said_in_one_line(
     arguments, said, run_cli, tmp_path, monkeypatch
 ):

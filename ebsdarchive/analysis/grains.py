@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ebsdarchive.analysis.ridges import BandPatterns, Raster, Slopes
 from ebsdarchive.archive.outlines import Grain
 
-__all__ = ["SIDE", "Grains", "borders", "oriented_normals", "segment", "sizes"]
+__all__ = ["SIDE", "Grains", "borders", "oriented_normals", "ranks_by_area", "segment", "sizes"]
 
 SIDE = 1.0  # steps from a ridge to where the patterns beside it are taken
 POINTS_AT_ONCE = 1 << 15
@@ -71,10 +71,7 @@ def segment(
     merging.absorb_small(min_area)
     root = merging.roots()
     final = root[basins]
-    area = np.bincount(final.ravel(), minlength=len(root))
-    order = np.argsort(-area, kind="stable")
-    label = np.zeros(len(root), np.int32)
-    label[order] = np.arange(1, len(root) + 1)
+    label = ranks_by_area(final, len(root))
     found = {}
     for (i, j), value in merging.correlations().items():
         a, b = sorted((int(label[i]), int(label[j])))
@@ -102,6 +99,17 @@ def sizes(grains: Grains, raster: Raster) -> list[Grain]:
         Grain(i, float(area[i]), (float(x[i] / scale[i]), float(y[i] / scale[i])), bool(at_edge[i]))
         for i in range(1, n)
     ]
+
+
+def ranks_by_area(labels: npt.NDArray[np.integer], count: int = 0) -> npt.NDArray[np.int32]:
+    """(n,) rank of each label from 0 on by its area, from 1 on, the largest first.
+
+    Of equal areas the smaller label comes first; n is `count`, or more if there are more labels.
+    """
+    area = np.bincount(labels.ravel(), minlength=count)
+    rank = np.empty(len(area), np.int32)
+    rank[np.argsort(-area, kind="stable")] = np.arange(1, len(area) + 1)
+    return rank
 
 
 def borders(labels: npt.NDArray[np.integer]) -> tuple[Ints, Ints]:

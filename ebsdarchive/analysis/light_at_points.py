@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ebsdarchive.archive.auxiliary import LightStack
+from ebsdarchive.archive.auxiliary import LightStack, in_images
 from ebsdarchive.geometry import Grid
 
 __all__ = ["antialiased", "light_series"]
@@ -25,15 +25,14 @@ def light_series(
     """
     from scipy.ndimage import map_coordinates
 
-    columns, rows = stack.positions(grid).T
-    height, width = stack.images.shape[1:]
-    inside = (columns >= -0.5) & (columns <= width - 0.5) & (rows >= -0.5) & (rows <= height - 0.5)
+    pixels = stack.positions(grid)
+    inside = in_images(pixels, stack.images.shape)
     images = stack.images if chosen is None else stack.images[np.asarray(chosen)]
     series = np.full((len(images), grid.n_rows, grid.n_columns), np.nan)
     mask = grid.map_mask()
     for image, values in zip(images, series, strict=True):
         smooth = antialiased(image, stack.to_scan)
-        found = map_coordinates(smooth, [rows, columns], order=1, mode="nearest")
+        found = map_coordinates(smooth, pixels.T[::-1], order=1, mode="nearest")
         values[mask] = np.where(inside, found, np.nan)
     return series
 

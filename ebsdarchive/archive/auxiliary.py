@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ebsdarchive.archive.conformity import check_node
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.layers import layer_node
+from ebsdarchive.archive.naming import chosen_layer
 from ebsdarchive.archive.nodes import (
     attributes_of,
     container,
@@ -21,13 +22,15 @@ from ebsdarchive.archive.nodes import (
     read_array,
     require_kind,
 )
-from ebsdarchive.errors import ArgumentError, CorruptionError, MissingLayerError
+from ebsdarchive.errors import CorruptionError
 from ebsdarchive.geometry import Grid
 
 __all__ = [
     "LightStack",
     "auxiliary_faults",
     "auxiliary_names",
+    "in_images",
+    "light_layer",
     "read_light_stack",
     "to_images",
     "write_light_stack",
@@ -87,6 +90,15 @@ def to_images(to_scan: Floats, xy: Floats) -> Floats:
     return (xy - to_scan[:, 2]) @ np.linalg.inv(to_scan[:, :2]).T
 
 
+def in_images(pixels: Floats, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """(n,) whether (n, 2) positions (column, row) lie in images of `shape`, (..., rows, columns).
+
+    A pixel reaches half a pixel from its centre; rims belong to the images.
+    """
+    (columns, rows), (height, width) = pixels.T, shape[-2:]
+    return (columns >= -0.5) & (columns <= width - 0.5) & (rows >= -0.5) & (rows <= height - 0.5)
+
+
 def write_light_stack(archive: h5py.Group, name: str, stack: LightStack) -> str:
     """Write ``auxiliary/NAME``, replacing one of that name; returns its digest."""
     place = container(archive, "auxiliary")
@@ -120,39 +132,36 @@ def auxiliary_names(archive: h5py.Group) -> list[str]:
     return list(archive.get("auxiliary", {}))
 
 
+def light_layer(archive: h5py.Group, name: str | None = None) -> str:
+    """``auxiliary/NAME`` of an auxiliary layer by its name; by default of the only one there is.
+
+    Errors are those of `chosen_layer`.
+    """
+    return chosen_layer(
+        archive,
+        "auxiliary",
+        auxiliary_names(archive),
+        name,
+        kind="an auxiliary layer",
+        short="an auxiliary layer",
+        none="expected images in polarised light, found none; add them with `ebsdarchive attach`",
+    )
+
+
 def read_light_stack(archive: h5py.Group, name: str | None = None) -> LightStack:
-    """An auxiliary layer by its name; by default the only one there is.
+    """A rotation series; which, and what may be wrong with its name, as in `light_layer`.
 
     Raises
     ------
-    MissingLayerError
-        If there is none, or none of that name.
-    ArgumentError
-        If there are several and none is named.
     CorruptionError
         If its parts do not fit together.
     """
-    where, names = archive.file.filename, auxiliary_names(archive)
-    if not names:
-        raise MissingLayerError(
-            f"{where}: expected images in polarised light, found none; add them with "
-            f"`ebsdarchive attach`"
-        )
-    if name is None and len(names) > 1:
-        raise ArgumentError(
-            f"{where}: expected the name of an auxiliary layer, found {', '.join(names)}"
-        )
-    name = (name or names[0]).removeprefix("auxiliary/")
-    if name not in names:
-        raise MissingLayerError(
-            f"{where}: expected an auxiliary layer {name!r}, found {', '.join(names)}"
-        )
-    layer = f"auxiliary/{name}"
+    layer = light_layer(archive, name)
     node = layer_node(archive, layer)
     require_kind(node, "auxiliary")
     faults = check_node(node, "auxiliary", {}) or auxiliary_faults(archive, layer)
     if faults:
-        raise CorruptionError(f"{where}: {faults[0]}; the layer is damaged")
+        raise CorruptionError(f"{archive.file.filename}: {faults[0]}; the layer is damaged")
     said = attributes_of(node)
     arrays = {key: read_array(item) for key, item in node.items()}
     return LightStack(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ebsdarchive.archive.description import read_grid, read_phases, write_phases
 from ebsdarchive.archive.layers import layer_node
+from ebsdarchive.archive.naming import chosen_layer
 from ebsdarchive.archive.nodes import (
     attribute,
     attributes_of,
@@ -20,12 +21,12 @@ from ebsdarchive.archive.nodes import (
     read_array,
     require_kind,
 )
-from ebsdarchive.errors import ArgumentError, MissingLayerError
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Orientations, Phase
 
 __all__ = [
     "OrientationMap",
+    "orientation_map_layer",
     "orientation_map_names",
     "read_orientation_map",
     "write_orientation_map",
@@ -105,29 +106,25 @@ def orientation_map_names(archive: h5py.Group) -> list[str]:
     ]
 
 
-def read_orientation_map(archive: h5py.Group, name: str | None = None) -> OrientationMap:
-    """An orientation map by its name; by default the only one there is.
+def orientation_map_layer(archive: h5py.Group, name: str | None = None) -> str:
+    """``maps/NAME`` of an orientation map by its name; by default of the only one there is.
 
-    Raises
-    ------
-    MissingLayerError
-        If there is none, or none of that name.
-    ArgumentError
-        If there are several and none is named.
+    Errors are those of `chosen_layer`.
     """
-    where, names = archive.file.filename, orientation_map_names(archive)
-    if not names:
-        raise MissingLayerError(
-            f"{where}: expected an orientation map, found none; make one with `ebsdarchive index`"
-        )
-    if name is None and len(names) > 1:
-        raise ArgumentError(f"{where}: expected the name of a map, found {', '.join(names)}")
-    name = (name or names[0]).removeprefix("maps/")
-    if name not in names:
-        raise MissingLayerError(
-            f"{where}: expected an orientation map {name!r}, found {', '.join(names)}"
-        )
-    node = layer_node(archive, f"maps/{name}")
+    return chosen_layer(
+        archive,
+        "maps",
+        orientation_map_names(archive),
+        name,
+        kind="an orientation map",
+        short="a map",
+        none="expected an orientation map, found none; make one with `ebsdarchive index`",
+    )
+
+
+def read_orientation_map(archive: h5py.Group, name: str | None = None) -> OrientationMap:
+    """An orientation map; which, and what may be wrong, as in `orientation_map_layer`."""
+    node = layer_node(archive, orientation_map_layer(archive, name))
     require_kind(node, "orientation-map")
     mask = read_grid(archive).map_mask()
     said = attributes_of(node)

@@ -86,6 +86,10 @@ class Outlines:
     boundaries: tuple[Boundary, ...]
     grains: tuple[Grain, ...]
 
+    def length(self, row_distance: float) -> float:
+        """Length of all boundaries in steps along x; `row_distance` is that of the grid."""
+        return float(sum(boundary.length(row_distance) for boundary in self.boundaries))
+
 
 def write_outlines(
     archive: h5py.Group,

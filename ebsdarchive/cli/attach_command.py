@@ -75,7 +75,7 @@ def command(
       ebsdarchive attach scan.archive.h5 --pl light.tif --angles 0:180:10 --same-field --register
     """
     from ebsdarchive import attach
-    from ebsdarchive.verbs.attaching import Placement
+    from ebsdarchive.verbs.light_placement import Placement
 
     placement = Placement(same_field, pixel_size_um, origin, turn_deg, mirrored)
     bar = progress_bar()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ebsdarchive.errors import ArgumentError
 
-__all__ = ["Alignment", "fitted_alignment"]
+__all__ = ["Alignment", "fitted_alignment", "require_enough"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -70,9 +70,7 @@ def fitted_alignment(
     ArgumentError
         If there are too few measured points.
     """
-    count = int(measured.sum())
-    if count < FEWEST:
-        raise ArgumentError(f"alignment: expected at least {FEWEST} measured points, found {count}")
+    require_enough(measured)
     given = maps[:, :, measured].movedim(1, -1).reshape(-1, maps.shape[1])  # (k m, c)
     wanted = orientation[:, measured].T.repeat(len(maps), 1)  # (k m, 3)
     stream = torch.Generator().manual_seed(seed)
@@ -87,3 +85,10 @@ def fitted_alignment(
         loss.backward()
         optimiser.step()
     return network.eval()
+
+
+def require_enough(measured: Tensor) -> None:
+    """Raise ArgumentError if there are too few measured points, of (y, x) bool, to fit to."""
+    count = int(measured.sum())
+    if count < FEWEST:
+        raise ArgumentError(f"alignment: expected at least {FEWEST} measured points, found {count}")

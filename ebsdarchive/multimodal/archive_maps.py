@@ -29,6 +29,7 @@ from ebsdarchive.scan import Phase
 __all__ = ["ObservedMap", "observed_map", "white_noise"]
 
 LARGEST = 4096  # samples along a side
+UNIT = 1e-3  # that the length of an orientation's quaternion may be off 1
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,10 @@ def white_noise(light: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def _finer(scan: Grid, per_step: int, where: str) -> Grid:
     """The raster as a grid of its own."""
-    if per_step < 1:
-        raise ArgumentError(f"samples per step: expected a whole number from 1, found {per_step}")
+    if not isinstance(per_step, int | np.integer) or not 1 <= per_step <= LARGEST:
+        raise ArgumentError(
+            f"samples per step: expected a whole number from 1 to {LARGEST}, found {per_step}"
+        )
     rows, columns = ((n - 1) * per_step + 1 for n in (scan.n_rows, scan.n_columns))
     if max(rows, columns) > LARGEST:
         raise ArgumentError(
@@ -152,13 +155,15 @@ def _orientations(
     found = read_orientation_map(archive, name)
     fitting = [phase for phase in found.phases if phase.point_group == point_group]
     if len(fitting) != 1:
-        there = ", ".join(f"{p.name} ({p.point_group})" for p in found.phases)
+        there = ", ".join(f"{p.name} ({p.point_group})" for p in found.phases) or "none"
         raise ArgumentError(
             f"{archive.file.filename}: expected one phase of point group {point_group}, which the "
             f"model was trained on, found {there}"
         )
     (phase,) = fitting
-    known = grid.to_map(found.orientations.phase_id == phase.phase_id).astype(bool)
+    length = np.linalg.norm(found.orientations.quaternions, axis=1)  # NaN is none, nor is 0
+    indexed = (found.orientations.phase_id == phase.phase_id) & (np.abs(length - 1) < UNIT)
+    known = grid.to_map(indexed)
     if not known.any():
         raise ArgumentError(
             f"{archive.file.filename}: expected points that are indexed as {phase.name}, found none"

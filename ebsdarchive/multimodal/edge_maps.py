@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ebsdarchive.analysis.grains import ranks_by_area
 from ebsdarchive.errors import ArgumentError
 
-__all__ = ["Edges", "edge_strength", "edges_of", "grains_of", "knee"]
+__all__ = ["Edges", "edge_strength", "edges_of", "grains_of", "knee", "require_area"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,14 +52,17 @@ def edges_of(strengths: npt.ArrayLike) -> Edges:
     from skimage.morphology import skeletonize
 
     each = np.asarray(strengths, np.float64)
-    if min(each.shape[1:]) < 3:
-        raise ArgumentError(
-            f"boundaries: expected a map of at least 3 x 3 points, found {each.shape[1:]}"
-        )
+    require_area(each.shape[1:])
     mean = each.mean(axis=0)
     threshold = knee(mean)
-    lines = skeletonize(_without_specks(mean > threshold))
+    lines = skeletonize(_pieces(mean > threshold, SHORTEST, corners=True) > 0)
     return Edges(mean, threshold, lines, (each > threshold).mean(axis=0))
+
+
+def require_area(shape: tuple[int, ...]) -> None:
+    """Raise ArgumentError if a map of this shape is too small to have boundaries."""
+    if min(shape) < 3:
+        raise ArgumentError(f"boundaries: expected a map of at least 3 x 3 points, found {shape}")
 
 
 def edge_strength(channels: npt.ArrayLike) -> Floats:
@@ -95,27 +99,25 @@ def grains_of(edges: Edges, smallest: int = SHORTEST) -> npt.NDArray[np.int32]:
 
     It begins where the strength is below the threshold, in pieces of `smallest` pixels or more.
     """
-    from scipy.ndimage import label
     from skimage.segmentation import watershed
 
-    pieces, _ = label(edges.strength <= edges.threshold)
-    enough = np.bincount(pieces.ravel()) >= smallest
-    enough[0] = False
-    seeds = np.where(enough[pieces], pieces, 0)
+    seeds = _pieces(edges.strength <= edges.threshold, smallest)
     if not seeds.any():
         return np.ones(edges.strength.shape, np.int32)
     found = np.asarray(watershed(edges.strength, seeds))
-    area = np.bincount(found.ravel())
-    order = np.argsort(-area, kind="stable")
-    rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(1, len(order) + 1)
-    return rank[found]
+    return ranks_by_area(found)[found]
 
 
-def _without_specks(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _pieces(
+    mask: npt.NDArray[np.bool_], smallest: int, *, corners: bool = False
+) -> npt.NDArray[np.int32]:
+    """(y, x) labels of the connected pieces of `smallest` pixels or more; 0 elsewhere.
+
+    Pixels are connected by their sides, and by their corners where that is asked for.
+    """
     from scipy.ndimage import label
 
-    pieces, _ = label(mask, structure=np.ones((3, 3)))
-    enough = np.bincount(pieces.ravel()) >= SHORTEST
+    pieces, _ = label(mask, structure=np.ones((3, 3)) if corners else None)
+    enough = np.bincount(pieces.ravel()) >= smallest
     enough[0] = False
-    return enough[pieces]
+    return np.where(enough[pieces], pieces, 0).astype(np.int32)

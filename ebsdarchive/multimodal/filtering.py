@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ebsdarchive.errors import ArgumentError
+from ebsdarchive.errors import ArgumentError, FormatError
 from ebsdarchive.multimodal.observation import Observation, ObservedPath, diffused
 from ebsdarchive.multimodal.schedule import Step, noise_levels
 
@@ -99,13 +99,18 @@ def filtered(
         On the CPU; everything random comes from it.
     told
         Is told the number of steps done.
+
+    Raises
+    ------
+    FormatError
+        If the model predicts what is no number.
     """
     levels = noise_levels(options.steps)
     path = diffused(observation, levels, generator, options.published)
     shape = (options.particles, *observation.values.shape)
     top = levels.count
     signal = float(levels.signal[top])
-    observed, said = signal**0.5 * path.values[top], signal * path.variance[top]
+    observed, said = signal**0.5 * path.values[top], signal * path.variance(top)
     x = _product(torch.zeros(shape), 1.0, observed, said, generator)
     log_weights = torch.full((options.particles,), -math.log(options.particles)).double()
     resampled = 0
@@ -122,7 +127,7 @@ def filtered(
             log_weights = torch.full_like(log_weights, -math.log(options.particles))
             resampled += 1
         observed = signal**0.5 * path.values[k - 1]
-        said = signal * path.variance[k - 1]
+        said = signal * path.variance(k - 1)
         x = _product(mean, step.variance, observed, said, generator)
         said = signal * path.alone(k - 1)
         for _ in range(options.moves if k > 1 else 0):
@@ -142,7 +147,13 @@ def systematic(weights: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _mean(predict: Predict, x: Tensor, step: Step, clip: bool) -> Tensor:
-    return step.mean(x, predict(x, torch.full((len(x),), step.time)), clip)
+    found = step.mean(x, predict(x, torch.full((len(x),), step.time)), clip)
+    if not bool(torch.isfinite(found).all()):
+        raise FormatError(
+            f"model of maps: expected finite predictions, found others at time {step.time}; train "
+            f"the model again"
+        )
+    return found
 
 
 def _product(
@@ -158,7 +169,8 @@ def _product(
 
 def _evidence(mean: Tensor, variance: float, path: ObservedPath, k: int, signal: float) -> Tensor:
     """(p,) float64 log N(y_k; M mean, variance + that of the likelihood), but for a constant."""
-    used = torch.isfinite(path.variance[k])
-    total = variance + signal * path.variance[k][used].double()
+    own = path.variance(k)
+    used = torch.isfinite(own)
+    total = variance + signal * own[used].double()
     error = signal**0.5 * path.values[k][used] - mean[:, used]  # (p, measured)
     return -0.5 * (error.double().square() / total).sum(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ebsdarchive.errors import ArgumentError
-from ebsdarchive.multimodal.alignment import fitted_alignment
+from ebsdarchive.multimodal.alignment import fitted_alignment, require_enough
 from ebsdarchive.multimodal.edge_maps import Edges, edge_strength, edges_of
 from ebsdarchive.multimodal.filtering import SamplerOptions
 from ebsdarchive.multimodal.fuse_options import FuseOptions
@@ -43,15 +44,21 @@ class Fusion:
         Mean and spread, in the frame of the image; None of light alone.
     light, light_spread
         (p, y, x) mean and standard deviation; None of orientation alone.
-    edges
-        Of light where there is some, else of orientation: degrees to the next pixels.
+    strengths
+        (k, y, x) how strong an edge each sample has: of light where there is some, else degrees of
+        orientation to the next pixels.
     """
 
     samples: Tensor
     orientation: OrientationSummary | None
     light: Floats | None
     light_spread: Floats | None
-    edges: Edges
+    strengths: Floats
+
+    @cached_property
+    def edges(self) -> Edges:
+        """Of all samples. Raises ArgumentError if the map is too small to have any."""
+        return edges_of(self.strengths)
 
 
 def fused(
@@ -68,6 +75,13 @@ def fused(
         If the observation does not fit the network, or there is too little to align with.
     """
     config = network.config
+    measured = observation.measured[: config.orientation].all(0)
+    if options.align:  # before the work begins
+        if not config.orientation:
+            raise ArgumentError(
+                "alignment: expected a model of orientations, found one of light alone"
+            )
+        require_enough(measured)
     samples = drawn(
         network,
         observation,
@@ -78,7 +92,9 @@ def fused(
         told=told,
     )
     if options.align:
-        samples = _aligned(samples, observation, config.orientation, options.seed)
+        samples = _aligned(
+            samples, observation.values[: config.orientation], measured, options.seed
+        )
     n = config.orientation
     orientation, light, light_spread = None, None, None
     if n:
@@ -91,14 +107,12 @@ def fused(
         strengths = [edge_strength(sample[n:].numpy()) for sample in samples]
     else:
         strengths = [turned_to_neighbours(q, config.point_group) for q in quaternions]
-    return Fusion(samples, orientation, light, light_spread, edges_of(np.stack(strengths)))
+    return Fusion(samples, orientation, light, light_spread, np.stack(strengths))
 
 
-def _aligned(samples: Tensor, observation: Observation, channels: int, seed: int) -> Tensor:
-    if not channels:
-        raise ArgumentError("alignment: expected a model of orientations, found one of light alone")
-    measured = observation.measured[:channels].all(0)
-    network = fitted_alignment(samples, observation.values[:channels], measured, seed)
+def _aligned(samples: Tensor, orientation: Tensor, measured: Tensor, seed: int) -> Tensor:
+    """(k, c, y, x) samples whose orientations a network corrects, from (o, y, x) measured ones."""
+    network = fitted_alignment(samples, orientation, measured, seed)
     out = samples.clone()
-    out[:, :channels] = torch.from_numpy(network.aligned(samples)).clamp(-1, 1)
+    out[:, : len(orientation)] = torch.from_numpy(network.aligned(samples)).clamp(-1, 1)
     return out

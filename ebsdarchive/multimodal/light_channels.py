@@ -178,12 +178,17 @@ class LightChannels:
                 ),
                 **arrays,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"light channels: expected their settings, found {error!r}") from None
         a, p = len(made.stage_angles_deg), len(made.scale)
         shapes = (made.mean.shape, made.components.shape, made.centre.shape, made.scale.shape)
-        if shapes != ((a,), (p, a), (p,), (p,)) or not (made.scale > 0).all():
+        if not 1 <= p <= a or shapes != ((a,), (p, a), (p,), (p,)):
             raise FormatError(f"light channels: expected {a} angles throughout, found {shapes}")
+        numbers = [*made.stage_angles_deg, made.analyser_deg, *(v.sum() for v in arrays.values())]
+        if not np.isfinite(numbers).all() or not (made.scale > 0).all():
+            raise FormatError(
+                "light channels: expected finite numbers and scales above 0, found others"
+            )
         return made
 
 

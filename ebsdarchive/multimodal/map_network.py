@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -77,15 +78,15 @@ class MapConfig:
             raise FormatError(
                 f"{METHOD} network: expected kind out of {', '.join(KINDS)}, found {self.kind!r}"
             )
-        _ = self.light_channels
-        least = self.patch * 2**self.levels
+        _ = self.light_channels  # of all kinds: raises here, not in the middle of a training
+        least = self.unet.multiple
         if not (least <= self.window <= 1024 and self.window % least == 0):
             raise FormatError(
                 f"{METHOD} network: expected a window from {least} to 1024 and a multiple of "
                 f"{least}, found {self.window}"
             )
 
-    @property
+    @cached_property
     def light_channels(self) -> LightChannels:
         """As the light was made into channels."""
         try:
@@ -93,6 +94,19 @@ class MapConfig:
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{METHOD} network: expected light as JSON, found none") from error
         return LightChannels.from_config(config)
+
+    @property
+    def unet(self) -> UNetConfig:
+        """Shape of the network in it."""
+        return UNetConfig(
+            channels=self.channels,
+            base=self.base,
+            levels=self.levels,
+            time_width=self.time_width,
+            conditioned=True,
+            patch=self.patch,
+            attention=self.attention,
+        )
 
     @property
     def orientation(self) -> int:
@@ -117,16 +131,7 @@ class MapNetwork(nn.Module):
     def __init__(self, config: MapConfig) -> None:
         super().__init__()
         self.config = config
-        shape = UNetConfig(
-            channels=config.channels,
-            base=config.base,
-            levels=config.levels,
-            time_width=config.time_width,
-            conditioned=True,
-            patch=config.patch,
-            attention=config.attention,
-        )
-        self.unet = UNet(shape)
+        self.unet = UNet(config.unet)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """(n, c, y, x) noise in x_t at time steps t (n,)."""

@@ -64,25 +64,34 @@ class ObservedPath:
     Parameters
     ----------
     values
-        (n + 1, …) float32.
-    variance
-        (n + 1, …) float32 of the likelihood N(y_k / a_k; M x_k / a_k, …) as far as the levels above
-        have not said it; infinite where the level says nothing more.
-    measured
-        bool (…).
-    remaining
-        (n + 1, …) float32, of a shape that fits: as `variance`, of what is measured, of each level
-        by itself.
+        (n + 1, …) float32: the one tensor that is as large as the map times the levels.
+    relative
+        (n + 1,) float32 ρ_k².
+    observation
+        At level 0.
+    published
+        The likelihoods of Dou & Song.
     """
 
     values: Tensor
-    variance: Tensor
-    measured: Tensor
-    remaining: Tensor
+    relative: Tensor
+    observation: Observation
+    published: bool
+
+    def variance(self, k: int) -> Tensor:
+        """(…) float32 of the likelihood N(y_k / a_k; M x_k / a_k, …) of level k as far as the
+        levels above have not said it; infinite where it says nothing more."""
+        found = self.alone(k)
+        if not self.published and k + 1 < len(self.relative):
+            own = self.observation.noise.square().expand(found.shape)
+            found[self.relative[k + 1] < own] = torch.inf
+        return found
 
     def alone(self, k: int) -> Tensor:
         """(…) variance of the likelihood of a level by itself: all that was measured."""
-        return torch.where(self.measured, self.remaining[k], torch.inf)
+        own = self.observation.noise.square()
+        remaining = own if self.published else (own - self.relative[k]).clamp_min(0)
+        return torch.where(self.observation.measured, remaining, torch.inf)
 
 
 def diffused(
@@ -100,18 +109,15 @@ def diffused(
     published
         The likelihoods of Dou & Song.
     """
-    shape = (levels.count + 1, *[1] * observation.values.ndim)
-    relative = levels.relative.square().float().reshape(shape)  # ρ_k²
-    own = observation.noise.expand(observation.values.shape).square()  # σ²
-    reached = relative if published else torch.maximum(relative, own)
-    added = torch.diff(reached, dim=0).expand(-1, *observation.values.shape).clamp_min(0).sqrt()
-    noise = torch.randn((levels.count, *observation.values.shape), generator=generator)
-    rise = (noise * added).cumsum(0)
-    values = torch.cat([observation.values[None], observation.values + rise])
-    remaining = own.expand_as(values) if published else (own - relative).clamp_min(0)
-    variance = remaining.expand_as(values).clone()
-    if not published:
-        above = torch.cat([relative[1:], torch.full_like(relative[:1], torch.inf)])
-        variance[(above < own).expand_as(values)] = torch.inf
-    variance[:, ~observation.measured] = torch.inf
-    return ObservedPath(values, variance, observation.measured, remaining)
+    relative = levels.relative.square().float()  # ρ_k²
+    own = observation.noise.square()  # σ²
+    values = torch.empty(levels.count + 1, *observation.values.shape)
+    rise = values[1:].normal_(generator=generator)
+    below = relative[0] if published else torch.maximum(relative[0], own)
+    for k, step in enumerate(rise, start=1):
+        reached = relative[k] if published else torch.maximum(relative[k], own)
+        step *= (reached - below).clamp_min(0).sqrt()
+        below = reached
+    rise.cumsum_(0).add_(observation.values)
+    values[0] = observation.values
+    return ObservedPath(values, relative, observation, published)

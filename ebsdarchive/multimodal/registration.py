@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.analysis.light_at_points import antialiased
-from ebsdarchive.archive.auxiliary import to_images
+from ebsdarchive.archive.auxiliary import in_images, to_images
 from ebsdarchive.errors import ArgumentError
 
 __all__ = ["Registered", "register"]
@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 MARGIN = 0.25  # of the scan's sides: how far beyond its edges the images are looked at
 SMALLEST = 16  # points along a side
+LEAST_SHOWN = 0.25  # of the scan
 FEWEST_BINS, MOST_BINS = 12, 48  # of each grey; more than the cube root of the points mislead
 MOST_POINTS = 60_000  # of the scan that are looked at in each step; drawn at random beyond that
 SHRINKS, SMOOTHINGS = (4, 2, 1), (2.0, 1.0, 0.0)  # points
@@ -207,17 +208,16 @@ def _laid_over(
     ny, nx = shape
     beyond_y, beyond_x = (int(np.ceil(MARGIN * size)) for size in (ny, nx))
     y, x = np.mgrid[-beyond_y : ny + beyond_y, -beyond_x : nx + beyond_x]
-    columns, rows = to_images(to_scan, np.column_stack([x.ravel(), y.ravel()])).T
+    pixels = to_images(to_scan, np.column_stack([x.ravel(), y.ravel()]))
     at_scan = ((x >= 0) & (x < nx) & (y >= 0) & (y < ny)).ravel()
-    height, width = image.shape
-    inside = (columns >= -0.5) & (columns < width - 0.5) & (rows >= -0.5) & (rows < height - 0.5)
-    if (share := float(inside[at_scan].mean())) < 0.25:
+    share = float(in_images(pixels[at_scan], image.shape).mean())
+    if share < LEAST_SHOWN:
         raise ArgumentError(
             f"register: expected images that show the scan, found {share:.0%} of it inside them; "
             f"give their place with --pixel-size and --origin"
         )
     smooth = antialiased(image, to_scan)
-    seen = map_coordinates(smooth, [rows, columns], order=1, mode="nearest").reshape(x.shape)
+    seen = map_coordinates(smooth, pixels.T[::-1], order=1, mode="nearest").reshape(x.shape)
     return seen, (float(-beyond_x), float(-beyond_y))
 
 

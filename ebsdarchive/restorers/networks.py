@@ -1,7 +1,7 @@
 """What all networks of this room have in common: their batches, and tensors as checkpoints.
 
 Each module of a network (`autoencoder`, `diffusion`, `latent`, `kikuchi_network`,
-`orientation_network`) offers a trainer the same three functions, and nothing else needs to be
+`orientation_network`) offers a trainer the same functions, and nothing else needs to be
 known to train it:
 
 `build(config) -> nn.Module`
@@ -16,6 +16,9 @@ known to train it:
     is random (times, noise). Call `module.train()` before.
 `checkpoint_of(module, card) -> Checkpoint`
     The network at rest, tensors as float16 on the CPU: of a diffusion network the averaged one.
+`batch_of(samples, device)`
+    Where a network's batches are its own: one of what its source of samples gives. Of the others
+    it is that of this module.
 
 Modules by method:
 
@@ -50,8 +53,11 @@ from torch.nn import functional
 
 from ebsdarchive.errors import FormatError
 from ebsdarchive.restorers.checkpoint import Checkpoint
+from ebsdarchive.restorers.samples import Samples
 
-__all__ = ["Batch", "checkpoint_of", "loaded", "padded", "read_config"]
+__all__ = ["Batch", "batch_of", "checkpoint_of", "loaded", "padded", "read_config"]
+
+LARGEST = 1e30  # that a float of a configuration may be; JSON knows integers of any length
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
@@ -87,6 +93,22 @@ class Batch:
     mean: Tensor | None = None
     n_effective: Tensor | None = None
     flags: Tensor | None = None
+
+
+def batch_of(samples: Samples, device: str) -> Batch:
+    """Samples as the networks of restorers take them, on a device."""
+
+    def on(array: Any) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    return Batch(
+        noisy=on(samples.noisy),
+        clean=on(samples.clean),
+        mask=on(samples.mask),
+        mean=on(samples.mean),
+        n_effective=on(samples.n_effective),
+        flags=on(samples.flags),
+    )
 
 
 def padded(images: Tensor, multiple: int) -> Tensor:
@@ -129,7 +151,7 @@ def _alike(value: Any, default: Any) -> bool:
     if isinstance(default, tuple):
         return isinstance(value, list | tuple) and all(_alike(v, default[0]) for v in value)
     if isinstance(default, float):
-        return isinstance(value, int | float) and bool(np.isfinite(value))
+        return isinstance(value, int | float) and abs(value) < LARGEST  # nor NaN
     return isinstance(value, type(default))
 
 

@@ -21,11 +21,13 @@ from ebsdarchive.errors import FormatError
 from ebsdarchive.restorers import networks
 from ebsdarchive.restorers.checkpoint import Checkpoint
 from ebsdarchive.restorers.flattening import flatten
+from ebsdarchive.restorers.samples import Samples
 
 __all__ = [
     "OrientationBatch",
     "OrientationConfig",
     "OrientationNetwork",
+    "batch_of",
     "build",
     "checkpoint_of",
     "disorientation",
@@ -155,6 +157,15 @@ def predict(module: OrientationNetwork, patterns: Tensor, mask: Tensor) -> Tenso
     """(n, 4) unit quaternions of patterns (n, sy, sx) in counts, w ≥ 0."""
     q = module(flatten(patterns, mask).values)
     return torch.where(q[:, :1] < 0, -q, q)
+
+
+def batch_of(samples: Samples, device: str) -> OrientationBatch:
+    """The noisy patterns of samples and their first orientations, on a device."""
+    return OrientationBatch(
+        patterns=torch.from_numpy(samples.noisy).to(device),
+        mask=torch.from_numpy(samples.mask).to(device),
+        quaternions=torch.from_numpy(samples.quaternions[:, 0].astype(np.float32)).to(device),
+    )
 
 
 def build(config: Mapping[str, Any]) -> OrientationNetwork:

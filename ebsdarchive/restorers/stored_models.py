@@ -10,7 +10,7 @@ import h5py
 
 from ebsdarchive.archive.layers import layer_node, model_attributes, read_model, write_model
 from ebsdarchive.archive.nodes import attributes_of
-from ebsdarchive.errors import ArchiveError, ArgumentError, CorruptionError
+from ebsdarchive.errors import ArchiveError, CorruptionError
 from ebsdarchive.restorers.checkpoint import Checkpoint, Described
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "describe_stored",
     "layers_using",
     "read_stored",
-    "require_name",
     "store_checkpoint",
 ]
 
@@ -90,12 +89,6 @@ def layers_using(archive: h5py.Group, name: str) -> list[str]:
         for key, node in archive.get("restored", {}).items()
         if attributes_of(node).get("model_sha256") in digests
     ]
-
-
-def require_name(name: str) -> None:
-    """Raise ArgumentError unless a name can be that of a layer."""
-    if not re.fullmatch(r"[\w-]+", name):
-        raise ArgumentError(f"name: expected letters, digits, _ and -, found {name!r}")
 
 
 def default_model_name(path: Path) -> str:

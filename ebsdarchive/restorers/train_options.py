@@ -42,7 +42,7 @@ class TrainOptions:
     keep
         Whether the result is the average at the end, or that of the best validation.
     config
-        Of the network, as its module's `build` takes it.
+        Of the network, as its module's `build` takes it; what the method settles is added.
     device
         "auto", "cpu" or "cuda".
     save_s
@@ -81,12 +81,22 @@ class TrainOptions:
         require(self.schedule in ("cosine", "constant"), "schedule", "cosine or constant")
         require(self.keep in ("last", "best"), "keep", "last or best")
         require(0 <= self.average < 1, "average", "a number from 0 to below 1")
+        require(0 <= self.weight_decay < math.inf, "weight_decay", "a number from 0")
+        require(self.threads >= 1, "threads", "at least 1")
         require(self.seed >= 0, "seed", "an integer of at least 0")
+        _, settled = NETWORKS.get(self.method, ("", {}))
+        for name, value in settled.items():
+            if (given := self.config.get(name, value)) != value:
+                raise ArgumentError(
+                    f"config: expected {name} {value!r}, as {self.method} has it, found {given!r}; "
+                    f"leave it out"
+                )
+        object.__setattr__(self, "config", {**self.config, **settled})
 
     def digest(self, source: SampleSource, start: Checkpoint | None) -> str:
         """Of what a state must have been made with to be gone on with: all but how long, where, and
         by how many threads."""
-        told = asdict(self) | {"config": dict(self.config)}
+        told = asdict(self)
         for unbound in ("steps", "time_s", "device", "save_s", "threads"):
             del told[unbound]
         known = [told, source.described(), None if start is None else start.sha256]

@@ -76,6 +76,11 @@ class UNetConfig:
                     f"found {value}"
                 )
 
+    @property
+    def multiple(self) -> int:
+        """What divides the sizes of images."""
+        return int(self.patch * 2**self.levels)
+
 
 class DoubleConv(nn.Module):
     """Two 3×3 convolutions; GELU between them, and behind if the input is added."""
@@ -186,7 +191,7 @@ class UNet(nn.Module):
     @property
     def multiple(self) -> int:
         """What divides the sizes of images."""
-        return int(self.config.patch * 2**self.config.levels)
+        return self.config.multiple
 
     def forward(self, x_t: Tensor, condition: Tensor | None, t: Tensor) -> Tensor:
         """(n, c, sy, sx) noise in x_t (n, c, sy, sx) at time steps t (n,)."""

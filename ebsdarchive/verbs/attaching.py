@@ -3,58 +3,30 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ebsdarchive.archive import provenance
-from ebsdarchive.archive.auxiliary import LightStack, write_light_stack
+from ebsdarchive.archive.auxiliary import LightStack, in_images, write_light_stack
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.making import adding_layers
+from ebsdarchive.archive.naming import require_name
 from ebsdarchive.archive.nodes import stored_bytes
 from ebsdarchive.archive.store import file_sha256
 from ebsdarchive.errors import ArgumentError, OutputError
 from ebsdarchive.exchange.light_stack import read_light_images
 from ebsdarchive.geometry import Grid
+from ebsdarchive.verbs.light_placement import Placement, placed
 from ebsdarchive.verbs.progress import Progress, silent, stage
 from ebsdarchive.verbs.targets import require_local
 
-__all__ = ["AttachSummary", "Placement", "attach"]
-
-Floats = npt.NDArray[np.float64]
+__all__ = ["AttachSummary", "attach"]
 
 FULL_TURN = 360.0
 LARGE_SHARE = 0.1  # of the scan's longer side, from which on a correction is worth a note
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where images lie on a scan, as far as somebody knows.
-
-    Parameters
-    ----------
-    same_field
-        They show just the scanned area. Also taken so where they have as many pixels as the scan
-        has points and no pixel size is given.
-    pixel_size_um
-        Edge of a pixel on the specimen.
-    origin
-        (x, y) of the centre of their first pixel, in steps; by default both centres coincide.
-    turn_deg
-        Angle from the scan's x to the images' rows, towards y.
-    mirrored
-        The images show the specimen mirrored, left and right exchanged.
-    """
-
-    same_field: bool = False
-    pixel_size_um: float | None = None
-    origin: tuple[float, float] | None = None
-    turn_deg: float = 0.0
-    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,8 +121,7 @@ def attach(
     """
     require_local(path)
     archive = open_archive(path)
-    if not re.fullmatch(r"[\w-]+", name):
-        raise ArgumentError(f"name: expected letters, digits, _ and -, found {name!r}")
+    require_name(name)
     layer = f"auxiliary/{name}"
     if layer in archive.layers and not force:
         raise OutputError(
@@ -165,7 +136,7 @@ def attach(
     if analyser_deg is not None and not np.isfinite(analyser_deg):
         raise ArgumentError(f"analyser_deg: expected an angle, found {analyser_deg}")
     chosen = placement or Placement()
-    to_scan, registration = _placed(chosen, archive.grid, images.shape[1:], os.fspath(light))
+    to_scan, registration = placed(chosen, archive.grid, images.shape[1:], os.fspath(light))
     stack = LightStack(
         images=images,
         stage_angles_deg=np.array(angles),
@@ -184,7 +155,7 @@ def attach(
         stack, information, source = _registered(archive, stack, register_to, nodes, seed)
         used[source] = str(archive.attributes(source)["sha256"])
         moved = _moved(before, stack, archive.grid)
-    covered = _covered(stack, archive.grid)
+    covered = float(in_images(stack.positions(archive.grid), images.shape).mean())
     parameters: dict[str, Any] = {
         "name": name,
         "stage_angles_deg": list(angles),
@@ -236,60 +207,6 @@ def _angles(angles: Sequence[float], images: int, where: str) -> tuple[float, ..
     return found
 
 
-def _placed(
-    placement: Placement, grid: Grid, shape: tuple[int, ...], where: str
-) -> tuple[Floats, str]:
-    """(2, 3) transform from (column, row, 1) to (x, y), and the word for where it comes from."""
-    height, width = shape
-    size = placement.pixel_size_um
-    if size is None:
-        if placement.origin is not None or placement.turn_deg:
-            raise ArgumentError(
-                f"{where}: expected a pixel size with an origin or a turn, found none; give "
-                f"--pixel-size in um"
-            )
-        if not placement.same_field and shape != (grid.n_rows, grid.n_columns):
-            raise ArgumentError(
-                f"{where}: expected to know where images of {height} x {width} pixels lie on "
-                f"{grid.n_rows} x {grid.n_columns} points, found nothing said; give --pixel-size "
-                f"in um, or --same-field if they show just the scanned area"
-            )
-        x_end, y_end = grid.extent
-        linear = np.diag([(x_end + 1) / width, (y_end + 1) / height])
-        name = "same-field"
-    else:
-        linear = _linear(placement, grid, size, where)
-        name = "given"
-    if placement.mirrored:
-        linear = linear * [-1, 1]
-    offset = np.array(grid.extent) / 2 - linear @ [(width - 1) / 2, (height - 1) / 2]
-    if placement.origin is not None:
-        if not np.isfinite(placement.origin).all():
-            raise ArgumentError(f"origin: expected x,y in steps, found {placement.origin}")
-        offset = np.array(placement.origin, np.float64)
-    return np.column_stack([linear, offset]), name
-
-
-def _linear(placement: Placement, grid: Grid, size: float, where: str) -> Floats:
-    """(2, 2) from pixels to steps."""
-    if placement.same_field:
-        raise ArgumentError(
-            f"{where}: expected a pixel size or the same field, found both; leave one out"
-        )
-    if not (np.isfinite(size) and size > 0):
-        raise ArgumentError(f"pixel_size_um: expected a number above 0, found {size}")
-    if not np.isfinite(placement.turn_deg):
-        raise ArgumentError(f"turn_deg: expected an angle, found {placement.turn_deg}")
-    if grid.step_x_um is None or grid.step_y_um is None:
-        raise ArgumentError(
-            f"{where}: expected a scan of known step to use a pixel size in um, found none; give "
-            f"--same-field if the images show just the scanned area"
-        )
-    turn = np.radians(placement.turn_deg)
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    return np.diag([size / grid.step_x_um, size / grid.step_y_um]) @ rotation
-
-
 def _registered(
     archive: Archive, stack: LightStack, register_to: str | None, nodes: int, seed: int
 ) -> tuple[LightStack, tuple[float, float], str]:
@@ -322,13 +239,6 @@ def _moved(before: LightStack, after: LightStack, grid: Grid) -> tuple[float, fl
     pixels = after.positions(grid) - before.positions(grid)
     steps = np.linalg.norm(pixels @ before.to_scan[:, :2].T, axis=1)
     return float(steps.mean()), float(steps.max())
-
-
-def _covered(stack: LightStack, grid: Grid) -> float:
-    columns, rows = stack.positions(grid).T
-    height, width = stack.images.shape[1:]
-    inside = (columns >= -0.5) & (columns <= width - 0.5) & (rows >= -0.5) & (rows <= height - 0.5)
-    return float(inside.mean())
 
 
 def _notes(

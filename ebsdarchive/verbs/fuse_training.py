@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.restorers.cards import model_card
 from ebsdarchive.verbs.progress import Progress, silent
 from ebsdarchive.verbs.targets import require_free
-
-if TYPE_CHECKING:
-    pass
+from ebsdarchive.verbs.training_summary import ModelSummary, told_of
 
 __all__ = ["FuseTrainOptions", "FuseTrainSummary", "fuse_train"]
 
@@ -46,24 +44,12 @@ class FuseTrainOptions:
     device: str = "auto"
 
 
-@dataclass(frozen=True)
-class FuseTrainSummary:
-    """A trained model: where it is, and how its training went.
+@dataclass(frozen=True, kw_only=True)
+class FuseTrainSummary(ModelSummary):
+    """A trained model of maps: `held_out_loss` is the least of all validations, whose weights were
+    kept."""
 
-    `held_out_loss` is the least of all validations, whose weights were kept.
-    """
-
-    path: str
     kind: str
-    parameters: int
-    stored: int
-    steps: int
-    seconds: float
-    device: str
-    loss: float
-    held_out_loss: float
-    sha256: str
-    notes: tuple[str, ...]
 
 
 def fuse_train(
@@ -106,17 +92,10 @@ def fuse_train(
     path = Path(output)
     start = None if init_from is None else read_checkpoint(init_from)
     require_free(path, *([] if init_from is None else [init_from]), force=force)
-    if start is not None:
-        config = map_network.load(start).config
-        if config.kind != options.kind:
-            raise ArgumentError(
-                f"init from: expected a model of kind {options.kind}, found {config.kind}"
-            )
-    else:
-        config = map_network.build({**options.config, "kind": options.kind}).config
-    source = TrainingMaps(
-        "laguerre", config.window, options.batch, seed=options.seed, light=config.light_channels
-    )
+    if (given := options.config.get("kind", options.kind)) != options.kind:
+        raise ArgumentError(
+            f"config: expected kind {options.kind!r}, found {given!r}; leave it out"
+        )
     plan = TrainOptions(
         map_network.METHOD,
         steps=options.steps,
@@ -126,6 +105,17 @@ def fuse_train(
         config={**options.config, "kind": options.kind},
         seed=options.seed,
         device=options.device,
+    )
+    if start is None:
+        config = map_network.build(plan.config).config
+    else:
+        config = map_network.load(start).config
+        if config.kind != options.kind:
+            raise ArgumentError(
+                f"init from: expected a model of kind {options.kind}, found {config.kind}"
+            )
+    source = TrainingMaps(
+        "laguerre", config.window, options.batch, seed=options.seed, light=config.light_channels
     )
     state = state_path(path)
     trained = train(
@@ -140,16 +130,4 @@ def fuse_train(
     checkpoint = map_network.checkpoint_of(trained.module, card)  # type: ignore[arg-type]
     write_checkpoint(path, checkpoint, force=force)
     state.unlink(missing_ok=True)
-    return FuseTrainSummary(
-        path=os.fspath(path),
-        kind=options.kind,
-        parameters=trained.parameters,
-        stored=path.stat().st_size,
-        steps=trained.steps,
-        seconds=trained.seconds,
-        device=trained.device,
-        loss=trained.loss,
-        held_out_loss=trained.held_out,
-        sha256=checkpoint.sha256,
-        notes=trained.notes,
-    )
+    return FuseTrainSummary(kind=options.kind, **told_of(path, trained, checkpoint))

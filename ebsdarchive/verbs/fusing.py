@@ -10,29 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from ebsdarchive.archive import provenance
-from ebsdarchive.archive.auxiliary import LightStack, auxiliary_names, read_light_stack
-from ebsdarchive.archive.file import Archive, open_archive
-from ebsdarchive.archive.fused_maps import FusedMap, write_fused_map
-from ebsdarchive.archive.layers import layer_node, write_map
+from ebsdarchive.archive.auxiliary import (
+    LightStack,
+    auxiliary_names,
+    light_layer,
+    read_light_stack,
+)
+from ebsdarchive.archive.file import open_archive
+from ebsdarchive.archive.layers import layer_node
 from ebsdarchive.archive.making import adding_layers
+from ebsdarchive.archive.naming import require_name
 from ebsdarchive.archive.nodes import attribute
-from ebsdarchive.archive.orientation_maps import orientation_map_names
-from ebsdarchive.archive.outlines import Boundary, Outlines, holds_outlines, write_outlines
+from ebsdarchive.archive.orientation_maps import orientation_map_layer
 from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
 from ebsdarchive.multimodal.fuse_options import FuseOptions
+from ebsdarchive.verbs.fused_layers import RESULTS, FusedLayers, layer_names_of, to_gradient
 from ebsdarchive.verbs.progress import Progress, silent, stage
-from ebsdarchive.verbs.targets import require_local
+from ebsdarchive.verbs.targets import require_local, require_no_layers
 
 if TYPE_CHECKING:
-    from ebsdarchive.multimodal.archive_maps import ObservedMap
-    from ebsdarchive.multimodal.fusion import Fusion
     from ebsdarchive.restorers.checkpoint import Checkpoint
 
-__all__ = ["RESULTS", "FuseSummary", "fuse", "fuse_boundaries", "fuse_denoise", "fuse_superres"]
+__all__ = ["FuseSummary", "fuse", "fuse_boundaries", "fuse_denoise", "fuse_superres"]
 
-RESULTS = ("superres", "boundaries", "denoise")
+Floats = npt.NDArray[np.float64]
+
 SHIPPED = "multimodal"
 NO_LIGHT = "none"
 VAGUE_DEG = 10.0  # mean spread, from which on orientations are worth a warning
@@ -138,38 +143,42 @@ def fuse(
     """
     from ebsdarchive.multimodal import map_network
     from ebsdarchive.multimodal.archive_maps import observed_map
+    from ebsdarchive.multimodal.edge_maps import require_area
     from ebsdarchive.multimodal.fusion import fused
-    from ebsdarchive.restorers.stored_models import require_name
 
-    options = options or FuseOptions()
+    options, wanted = options or FuseOptions(), tuple(dict.fromkeys(wanted))
     require_local(path)
     require_name(name)
     archive = open_archive(path)
     checkpoint = _model(model)
     network = map_network.load(checkpoint)
     config = network.config
-    targets = _targets(wanted, name, config.kind)
-    _require_free(archive, targets, force)
-    notes = []
+    targets = layer_names_of(wanted, name, config.kind)
+    require_no_layers(archive, targets, force=force, advice=", or choose another --name")
     with archive.group() as group:
-        stack, light_layer = _light(group, light, config.kind)
-        map_layer = _map_layer(group, orientation_map) if config.orientation else None
+        stack, light_source = _light(group, light, config.kind)
+        map_source = orientation_map_layer(group, orientation_map) if config.orientation else None
+        if map_source in targets:
+            raise OutputError(
+                f"{archive.path}: expected another name than that of {map_source}, which the "
+                f"estimate rests on; choose another --name"
+            )
         seen = observed_map(
             group,
             config,
             per_step=per_step,
-            orientation_map=map_layer,
+            orientation_map=map_source,
             stack=stack,
             orientation_noise=options.orientation_noise,
             light_noise=options.light_noise,
         )
         used = {
             layer: str(attribute(layer_node(group, layer), "sha256"))
-            for layer in (map_layer, light_layer)
+            for layer in (map_source, light_source)
             if layer is not None
         }
-    if light_layer is None and config.kind == "multimodal":
-        notes.append("without light: orientations alone, continued by what grains look like")
+    if "boundaries" in wanted:
+        require_area(seen.measured.shape)
     begun = time.monotonic()
     sampling = stage(progress, "sampling")
     found = fused(network, seen.observation, options, lambda done: sampling(done, 1))
@@ -180,20 +189,26 @@ def fuse(
         | options.described(),
     )
     activity.used.update(used)
-    written = _Written(found, seen, options, per_step, used, map_layer, light_layer, checkpoint)
-    grains, length, lines = written.outlines(archive) if "boundaries" in wanted else (None,) * 3
+    made = FusedLayers(
+        name=name,
+        found=found,
+        seen=seen,
+        options=options,
+        grid=archive.grid,
+        per_step=per_step,
+        used=used,
+        map_source=map_source,
+        light_source=light_source,
+        model_sha256=checkpoint.sha256,
+    )
+    lines = made.outlines if "boundaries" in wanted else None
     with adding_layers(path, targets, stage(progress, "reading back")) as file:
         for result in wanted:
-            written.add(file["archive"], result, name, lines)
+            made.write(file["archive"], result)
         for layer in targets:
             activity.generated[layer] = str(attribute(file["archive"][layer], "sha256"))
         provenance.record(file["archive"], activity)
     spread = None if found.orientation is None else found.orientation.spread_deg
-    if "superres" in wanted and spread is not None and spread.mean() > VAGUE_DEG:
-        notes.append(
-            f"samples differ by {spread.mean():.0f} deg on average: between measured points this "
-            f"model tells little here; interpolate, or train it for longer"
-        )
     noise = seen.observation.noise[config.orientation :].flatten().tolist() if stack else []
     return FuseSummary(
         layers=tuple(targets),
@@ -201,18 +216,18 @@ def fuse(
         per_step=per_step,
         samples=options.samples,
         seconds=seconds,
-        orientation_map=map_layer,
-        light=light_layer,
+        orientation_map=map_source,
+        light=light_source,
         measured=float(seen.measured.mean()),
         light_noise=tuple(round(sigma, 4) for sigma in noise),
         spread_deg=(
             None if spread is None else (float(spread.mean()), float(np.percentile(spread, 95)))
         ),
-        grains=grains,
-        length_steps=length,
-        chamfer_steps=None if lines is None else _to_gradient(archive, lines),
+        grains=None if lines is None else len(lines.grains),
+        length_steps=None if lines is None else lines.length(archive.grid.row_distance),
+        chamfer_steps=None if lines is None else to_gradient(archive, lines),
         model_sha256=checkpoint.sha256,
-        notes=tuple(notes),
+        notes=_notes(wanted, spread, light_source, config.kind),
     )
 
 
@@ -231,103 +246,6 @@ def fuse_denoise(path: str | os.PathLike[str], **settings: Any) -> FuseSummary:
     return fuse(path, ("denoise",), **settings)
 
 
-class _Written:
-    """What a fusion leaves in an archive."""
-
-    def __init__(
-        self,
-        found: Fusion,
-        seen: ObservedMap,
-        options: FuseOptions,
-        per_step: int,
-        used: dict[str, str],
-        map_layer: str | None,
-        light_layer: str | None,
-        checkpoint: Checkpoint,
-    ) -> None:
-        self.found, self.seen, self.options = found, seen, options
-        self.per_step, self.used = per_step, used
-        self.map_layer, self.light_layer = map_layer, light_layer
-        self.checkpoint = checkpoint
-
-    def outlines(self, archive: Archive) -> tuple[int, float, Outlines]:
-        """Number of grains, length of the boundaries in steps, and the boundaries."""
-        from ebsdarchive.analysis.grains import Grains, sizes
-        from ebsdarchive.analysis.polylines import lines_between
-        from ebsdarchive.analysis.ridges import Raster
-        from ebsdarchive.multimodal.edge_maps import grains_of
-
-        raster = Raster(archive.grid, self.per_step)
-        self.labels = grains_of(self.found.edges)
-        strength = self.found.edges.strength
-        lines = []
-        for pair, xy in lines_between(self.labels, raster):
-            column, row = np.rint(xy * self.per_step).astype(int).T
-            s = strength[row.clip(0, len(strength) - 1), column.clip(0, strength.shape[1] - 1)]
-            lines.append(Boundary(pair, xy, s.astype(np.float32), float("nan")))
-        grains = sizes(Grains(self.labels, {}), raster)
-        length = sum(line.length(archive.grid.row_distance) for line in lines)
-        return len(grains), length, Outlines(tuple(lines), tuple(grains))
-
-    def add(self, group: h5py.Group, result: str, name: str, lines: Outlines | None) -> None:
-        """Write one result."""
-        if result == "superres":
-            write_fused_map(group, name, self._orientations())
-        elif result == "denoise":
-            assert self.found.light is not None
-            assert self.found.light_spread is not None
-            for ending, values, said in (
-                ("", self.found.light, "Polarised light, channels of the model (estimate)"),
-                ("-spread", self.found.light_spread, "Spread of polarised light (estimate)"),
-            ):
-                self._map(group, f"{name}-light{ending}", np.moveaxis(values, 0, -1), said)
-        else:
-            assert lines is not None
-            share = self.found.edges.probability
-            self._map(group, f"{name}-grains", self.labels, "Grain (estimate)")
-            self._map(group, f"{name}-boundary-share", share, "Samples with a boundary (estimate)")
-            write_outlines(
-                group,
-                f"{name}-boundaries",
-                lines,
-                label_map=f"{name}-grains",
-                derived_from=next(iter(self.used.values())),
-                measure=(
-                    "disorientation to the next sample (deg)"
-                    if self.found.light is None
-                    else "Sobel gradient of light (per sample of the raster)"
-                ),
-            )
-
-    def _map(self, group: h5py.Group, name: str, values: Any, long_name: str) -> None:
-        data = values if values.dtype.kind == "i" else values.astype(np.float32)
-        write_map(
-            group, name, data, long_name=long_name, units="1",
-            derived_from=next(iter(self.used.values())), samples_per_step=self.per_step,
-        )  # fmt: skip
-
-    def _orientations(self) -> FusedMap:
-        from ebsdarchive.multimodal.image_frame import from_image_frame
-
-        assert self.found.orientation is not None
-        assert self.seen.phase is not None
-        assert self.map_layer is not None
-        light = self.light_layer
-        return FusedMap(
-            quaternions=from_image_frame(self.found.orientation.mean),
-            spread_deg=self.found.orientation.spread_deg.astype(np.float32),
-            measured=self.seen.measured,
-            phase=self.seen.phase,
-            samples_per_step=self.per_step,
-            orientation_map=(self.map_layer, self.used[self.map_layer]),
-            light=None if light is None else (light, self.used[light]),
-            model_sha256=self.checkpoint.sha256,
-            samples=self.options.samples,
-            seed=self.options.seed,
-            parameters=self.options.described(),
-        )
-
-
 def _model(given: str | os.PathLike[str] | None) -> Checkpoint:
     from ebsdarchive.restorers.checkpoint import read_checkpoint
     from ebsdarchive.restorers.registry import shipped_model
@@ -341,36 +259,6 @@ def _model(given: str | os.PathLike[str] | None) -> Checkpoint:
     return read_checkpoint(path)
 
 
-def _targets(wanted: Sequence[str], name: str, kind: str) -> list[str]:
-    """Names of the layers that come of the results that are asked for."""
-    unknown = sorted(set(wanted) - set(RESULTS))
-    if unknown or not wanted:
-        found = unknown[0] if unknown else "nothing"
-        raise ArgumentError(f"fuse: expected results out of {', '.join(RESULTS)}, found {found}")
-    lacking = {"superres": "light", "denoise": "ebsd"}
-    made = {
-        "superres": [""],
-        "boundaries": ["-grains", "-boundary-share", "-boundaries"],
-        "denoise": ["-light", "-light-spread"],
-    }
-    for result in wanted:
-        if lacking.get(result) == kind:
-            raise ArgumentError(
-                f"fuse: expected a model that can {result}, found one of kind {kind}; give "
-                f"another with --model"
-            )
-    return [f"maps/{name}{ending}" for result in wanted for ending in made[result]]
-
-
-def _require_free(archive: Archive, targets: Sequence[str], force: bool) -> None:
-    for layer in targets:
-        if layer in archive.layers and not force:
-            raise OutputError(
-                f"{archive.path}: expected no layer {layer}, found one; use --force to replace it, "
-                f"or choose another --name"
-            )
-
-
 def _light(group: h5py.Group, name: str | None, kind: str) -> tuple[LightStack | None, str | None]:
     """The light of an archive and its layer; both None without."""
     if kind == "ebsd" or name == NO_LIGHT or (name is None and not auxiliary_names(group)):
@@ -380,37 +268,19 @@ def _light(group: h5py.Group, name: str | None, kind: str) -> tuple[LightStack |
                 f"found none; add it with `ebsdarchive attach`"
             )
         return None, None
-    stack = read_light_stack(group, name)
-    chosen = (name or auxiliary_names(group)[0]).removeprefix("auxiliary/")
-    return stack, f"auxiliary/{chosen}"
+    layer = light_layer(group, name)
+    return read_light_stack(group, layer), layer
 
 
-def _map_layer(group: h5py.Group, name: str | None) -> str:
-    """The orientation map that is named, or the only one."""
-    from ebsdarchive.archive.orientation_maps import read_orientation_map
-
-    read_orientation_map(group, name)  # says what is wrong
-    return f"maps/{(name or orientation_map_names(group)[0]).removeprefix('maps/')}"
-
-
-def _to_gradient(archive: Archive, lines: Outlines) -> tuple[float, float] | None:
-    """Mean distances, in steps, to the boundaries of the diffraction gradient and back."""
-    from scipy.spatial import cKDTree
-
-    from ebsdarchive.archive.outlines import read_outlines
-    from ebsdarchive.verbs.segmenting import BOUNDARY_MAP
-
-    if BOUNDARY_MAP not in archive.layers:
-        return None
-    with archive.group() as group:
-        if not holds_outlines(group, BOUNDARY_MAP):
-            return None
-        other = read_outlines(group, BOUNDARY_MAP)
-    ours, theirs = (
-        np.concatenate([np.empty((0, 2)), *(line.xy for line in found.boundaries)])
-        for found in (lines, other)
-    )
-    if not len(ours) or not len(theirs):
-        return None
-    there, back = cKDTree(theirs).query(ours)[0], cKDTree(ours).query(theirs)[0]
-    return float(there.mean()), float(back.mean())
+def _notes(
+    wanted: Sequence[str], spread: Floats | None, light: str | None, kind: str
+) -> tuple[str, ...]:
+    notes = []
+    if light is None and kind == "multimodal":
+        notes.append("without light: orientations alone, continued by what grains look like")
+    if "superres" in wanted and spread is not None and spread.mean() > VAGUE_DEG:
+        notes.append(
+            f"samples differ by {spread.mean():.0f} deg on average: between measured points this "
+            f"model tells little here; interpolate, or train it for longer"
+        )
+    return tuple(notes)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ebsdarchive.archive.file import is_archive, open_archive
 from ebsdarchive.errors import ArgumentError, MissingLayerError
 from ebsdarchive.exchange import open_scan
-from ebsdarchive.restorers.train_options import NETWORKS, TrainOptions
+from ebsdarchive.restorers.train_options import TrainOptions
 from ebsdarchive.scan import Scan
 from ebsdarchive.simulation import MasterPattern, read_master_pattern
 
@@ -156,6 +156,11 @@ def _simulated(
                 f"orientation: expected a phase with a known point group, found "
                 f"{masters[0].phase.name} without"
             )
+        if (given := options.config.get("point_group", group)) != group:
+            raise ArgumentError(
+                f"orientation: expected point_group {group!r}, which the phase has, found "
+                f"{given!r}; leave it out"
+            )
         chosen |= ONE_BY_ONE | {"columns": lesson.batch}
         options = replace(options, config={**options.config, "point_group": group})
     conditions = Conditions(**chosen)
@@ -214,6 +219,5 @@ def _radius(options: TrainOptions, start: Checkpoint | None) -> int:
 
     kind = module_of(options.method)
     with torch.device("meta"):
-        config = dict(start.config) if start is not None else dict(options.config)
-        network = kind.build({**config, **NETWORKS[options.method][1]})
+        network = kind.build(options.config if start is None else start.config)
     return int(getattr(network.config, "neighbours", 0))

@@ -13,6 +13,7 @@ from ebsdarchive.archive.file import open_archive
 from ebsdarchive.archive.layers import layer_node
 from ebsdarchive.archive.layout import is_cloud
 from ebsdarchive.archive.making import adding_layers, copied_archive
+from ebsdarchive.archive.naming import require_name
 from ebsdarchive.archive.nodes import attribute, stored_bytes
 from ebsdarchive.errors import MissingLayerError, OutputError
 from ebsdarchive.restorers.checkpoint import read_checkpoint, write_checkpoint
@@ -21,7 +22,6 @@ from ebsdarchive.restorers.stored_models import (
     describe_stored,
     layers_using,
     read_stored,
-    require_name,
     store_checkpoint,
 )
 from ebsdarchive.verbs.progress import Progress, silent, stage

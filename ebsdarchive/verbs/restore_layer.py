@@ -12,11 +12,11 @@ from ebsdarchive.archive import provenance
 from ebsdarchive.archive.file import Archive
 from ebsdarchive.archive.layers import write_map, write_restored
 from ebsdarchive.archive.making import adding_layers
+from ebsdarchive.archive.naming import require_name
 from ebsdarchive.archive.nodes import stored_bytes
 from ebsdarchive.archive.remote import require_local
 from ebsdarchive.errors import ArgumentError, OutputError
 from ebsdarchive.exchange.writers import Written
-from ebsdarchive.restorers.stored_models import require_name
 from ebsdarchive.verbs.progress import Progress, stage
 from ebsdarchive.verbs.restore_source import Source
 from ebsdarchive.verbs.restore_targets import Made

@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.archive import provenance
-from ebsdarchive.archive.file import Archive, open_archive
+from ebsdarchive.archive.file import open_archive
 from ebsdarchive.archive.layers import write_map
 from ebsdarchive.archive.making import adding_layers
 from ebsdarchive.archive.outlines import Outlines, write_outlines
-from ebsdarchive.errors import ArgumentError, MissingLayerError, OutputError
+from ebsdarchive.errors import ArgumentError, MissingLayerError
 from ebsdarchive.exchange.outlines import outline_format, write_outline_file
 from ebsdarchive.verbs.progress import Progress, silent, stage
-from ebsdarchive.verbs.targets import require_free, require_local
+from ebsdarchive.verbs.targets import require_free, require_local, require_no_layers
 
 __all__ = ["BOUNDARY_MAP", "GRADIENT_MAP", "GRAIN_MAP", "BoundariesSummary", "boundaries"]
 
@@ -120,7 +120,10 @@ def boundaries(
             f"{archive.path}: expected a neural layer, whose gradient shows boundaries, found the "
             f"layers {', '.join(archive.layers)}; make one with `ebsdarchive fit`"
         )
-    _require_free(archive, outputs, force)
+    require_no_layers(archive, MADE, force=force)
+    for target in outputs:
+        outline_format(target)
+        require_free(target, archive.path, force=force)
     from ebsdarchive.analysis.grains import segment, sizes
     from ebsdarchive.analysis.polylines import trace
     from ebsdarchive.analysis.ridges import BandPatterns, Raster, smoothed_slopes
@@ -178,7 +181,7 @@ def boundaries(
         write_outline_file(target, outlines, grid, force=force)
     whole = [grain.diameter for grain in grain_sizes if not grain.at_edge]
     diameters = whole or [grain.diameter for grain in grain_sizes]
-    length = sum(boundary.length(grid.row_distance) for boundary in found)
+    length = outlines.length(grid.row_distance)
     um = grid.step_x_um if grid.step_y_um is not None else None
     mean, median = float(np.mean(diameters)), float(np.median(diameters))
     return BoundariesSummary(
@@ -217,15 +220,3 @@ def _require_sensible(
     for name, value in (("min size", min_size), ("smoothing", smoothing)):
         if not (math.isfinite(value) and value >= 0):
             raise ArgumentError(f"{name}: expected 0 or more, found {value}")
-
-
-def _require_free(archive: Archive, outputs: Sequence[str | os.PathLike[str]], force: bool) -> None:
-    """Raise before the work begins if a result has no place."""
-    for layer in MADE:
-        if layer in archive.layers and not force:
-            raise OutputError(
-                f"{archive.path}: expected no layer {layer}, found one; use --force to replace it"
-            )
-    for target in outputs:
-        outline_format(target)
-        require_free(target, archive.path, force=force)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from ebsdarchive.archive.file import Archive
 from ebsdarchive.archive.remote import require_local
 from ebsdarchive.errors import OutputError
 
-__all__ = ["require_free", "require_local", "require_other_file"]
+__all__ = ["require_free", "require_local", "require_no_layers", "require_other_file"]
 
 
 def require_other_file(output: str | os.PathLike[str], *sources: str | os.PathLike[str]) -> None:
@@ -37,3 +39,21 @@ def require_free(
     folder = os.path.dirname(os.fspath(output)) or "."
     if not os.path.isdir(folder):
         raise OutputError(f"{os.fspath(output)}: expected an existing folder {folder}, found none")
+
+
+def require_no_layers(
+    archive: Archive, layers: Sequence[str], *, force: bool, advice: str = ""
+) -> None:
+    """Raise OutputError, before the work begins, if a layer exists (without `force`).
+
+    Parameters
+    ----------
+    advice
+        What else may be done about it.
+    """
+    taken = [layer for layer in layers if layer in archive.layers]
+    if taken and not force:
+        raise OutputError(
+            f"{archive.path}: expected no layer {taken[0]}, found one; use --force to replace it"
+            f"{advice}"
+        )

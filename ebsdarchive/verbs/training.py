@@ -13,6 +13,7 @@ from ebsdarchive.restorers.train_options import TrainOptions
 from ebsdarchive.verbs.lessons import Lesson, source_of
 from ebsdarchive.verbs.progress import Progress, silent
 from ebsdarchive.verbs.targets import require_free
+from ebsdarchive.verbs.training_summary import ModelSummary, told_of
 
 if TYPE_CHECKING:
     from ebsdarchive.restorers.checkpoint import Checkpoint
@@ -23,25 +24,12 @@ __all__ = ["TrainSummary", "train"]
 FEW_STEPS = 20  # of a sampler, for the figures of its card
 
 
-@dataclass(frozen=True)
-class TrainSummary:
-    """A trained model: where it is, what it is, and what it can do.
+@dataclass(frozen=True, kw_only=True)
+class TrainSummary(ModelSummary):
+    """A trained model and what it can do: `measured` is as in its card."""
 
-    `loss` and `held_out_loss` are the method's own; `measured` is as in the model card.
-    """
-
-    path: str
     method: str
-    parameters: int
-    stored: int
-    steps: int
-    seconds: float
-    device: str
-    loss: float
-    held_out_loss: float
     measured: Mapping[str, Any]
-    sha256: str
-    notes: tuple[str, ...]
 
 
 def train(
@@ -80,8 +68,9 @@ def train(
         If the output cannot be written; before the training, where that can be known.
     """
     from ebsdarchive.restorers.checkpoint import read_checkpoint, write_checkpoint
-    from ebsdarchive.restorers.training import module_of, require_model_of
+    from ebsdarchive.restorers.training import module_of
     from ebsdarchive.restorers.training import train as train_network
+    from ebsdarchive.restorers.training_loop import require_model_of
     from ebsdarchive.restorers.training_state import state_path
 
     path = Path(output)
@@ -112,18 +101,7 @@ def train(
     write_checkpoint(path, checkpoint, force=force)
     state.unlink(missing_ok=True)
     return TrainSummary(
-        path=os.fspath(path),
-        method=options.method,
-        parameters=trained.parameters,
-        stored=path.stat().st_size,
-        steps=trained.steps,
-        seconds=trained.seconds,
-        device=trained.device,
-        loss=trained.loss,
-        held_out_loss=trained.held_out,
-        measured=card["measured"],
-        sha256=checkpoint.sha256,
-        notes=trained.notes,
+        method=options.method, measured=card["measured"], **told_of(path, trained, checkpoint)
     )
 
 
