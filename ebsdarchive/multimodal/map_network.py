@@ -37,12 +37,13 @@ __all__ = [
     "loss",
 ]
 
-METHOD, VERSION = "maps", "1"
+METHOD, VERSION = "maps", "2"
 KINDS = ("multimodal", "ebsd", "light")
 ORIENTATION = 3  # channels
 LARGEST_DETAIL = 3.0  # in units of the noise
 OFFSETS = (-3, -1, 0, 1, 3)  # pixels, of those that a pixel is compared with; even and odd ones
-STRICTNESS = 2.0
+QUIET = 0.4  # noise below which single pixels tell grains apart; 3 x 3 of them above
+STRICTNESS = 1.0, 2.0  # of the two
 
 
 @dataclass(frozen=True)
@@ -134,19 +135,29 @@ class MapNetwork(nn.Module):
         self.unet = UNet(config.unet)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """(n, c, y, x) noise in x_t at time steps t (n,)."""
-        return torch.as_tensor(self.unet(x_t, detail(x_t, t), t))
+        """(n, c, y, x) noise in x_t at time steps t (n,).
+
+        Where noise is more than signal, x_t is nearly the noise, and the layers say what is left,
+        in units of the signal: an error of theirs does not grow with the noise (as Karras et al.
+        2022 have it).
+        """
+        found = torch.as_tensor(self.unet(x_t, detail(x_t, t), t))
+        above = signal().to(x_t)[t][:, None, None, None]
+        near = (1 - above).sqrt() * x_t
+        return near + (above / (1 - above)).sqrt().clamp_max(1) * (found - near)
 
 
 def detail(x_t: Tensor, t: Tensor) -> Tensor:
     """(n, c, y, x) what pixels have that pixels like them around have not, in units of the noise.
 
-    Pixels are alike if all channels of both, and of those next to them, differ by no more than the
-    noise (non-local means: Buades et al. 2005). Within a grain this is nearly the noise itself,
-    which a network would take most of its training to tell from what lies around.
+    Pixels are alike if all channels of both, and of those next to them where there is much noise,
+    differ by no more than it (non-local means: Buades et al. 2005). Within a grain this is nearly
+    the noise itself, which a network would take most of its training to tell from what lies around.
     """
     _, _, ny, nx = x_t.shape
     noise = (1 - signal().to(x_t)[t]).sqrt()[:, None, None, None]
+    quiet = noise < QUIET
+    strictness = torch.where(quiet, *STRICTNESS)
     room = max(OFFSETS)
     wide = functional.pad(x_t, (room, room, room, room), mode="replicate")
     total, weight = x_t.clone(), torch.ones_like(x_t[:, :1])
@@ -156,8 +167,9 @@ def detail(x_t: Tensor, t: Tensor) -> Tensor:
                 continue
             other = wide[:, :, room + dy : room + dy + ny, room + dx : room + dx + nx]
             differing = (other - x_t).square().mean(1, keepdim=True) / noise.square()
-            differing = functional.avg_pool2d(differing, 3, 1, 1, count_include_pad=False)
-            like = torch.exp(-STRICTNESS * (differing - 2).clamp_min(0))  # 2 of the same grain
+            around = functional.avg_pool2d(differing, 3, 1, 1, count_include_pad=False)
+            differing = torch.where(quiet, differing, around)
+            like = torch.exp(-strictness * (differing - 2).clamp_min(0))  # 2 of the same grain
             total += like * other
             weight += like
     return LARGEST_DETAIL * torch.tanh((x_t - total / weight) / (LARGEST_DETAIL * noise))

@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from ebsdarchive.neural.area_means import knows_only_its_sample, local_means
 from ebsdarchive.neural.attempt import NEAR_MISS, Attempts, FitResult
 from ebsdarchive.neural.basis import Basis, Dictionary
 from ebsdarchive.neural.beginning import basis_of, plans_for
 from ebsdarchive.neural.field import FieldTensors
 from ebsdarchive.neural.journal import Journal, Progress
-from ebsdarchive.neural.local_means import knows_only_its_sample, local_means
 from ebsdarchive.neural.networks import NetworkMaker
 from ebsdarchive.neural.options import (
     WIDEST,

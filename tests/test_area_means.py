@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ebsdarchive.geometry import Grid
+from ebsdarchive.neural.area_means import knows_only_its_sample, local_means
 from ebsdarchive.neural.basis import klt_of_sample
-from ebsdarchive.neural.local_means import knows_only_its_sample, local_means
 from ebsdarchive.neural.sample import draw_sample
 from ebsdarchive.scan import ArrayPatterns, Detector, Scan, SourceFile
 
@@ -79,7 +79,7 @@ def test_means_over_areas_know_the_grains_that_the_sample_has_missed(scan):
 
 
 def test_means_hold_the_energy_of_what_points_of_an_area_share(scan, monkeypatch):
-    from ebsdarchive.neural import local_means as module
+    from ebsdarchive.neural import area_means as module
 
     mean, mask = np.full(scan.patterns.shape[1:], 1000, np.float32), np.ones((SIDE, SIDE + 1), bool)
     told = []
