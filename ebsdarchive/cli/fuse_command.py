@@ -22,7 +22,7 @@ def command() -> None:
 
     \b
     Example:
-      ebsdarchive fuse superres scan.archive.h5 --per-step 4 --samples 8
+      ebsdarchive fuse superres scan.archive.h5 --per-step 2 --samples 8
     """
 
 
@@ -82,7 +82,7 @@ def superres(archive: str, as_json: bool, **values: Any) -> None:
 
     \b
     Example:
-      ebsdarchive fuse superres scan.archive.h5 --per-step 4 --samples 8
+      ebsdarchive fuse superres scan.archive.h5 --per-step 2 --samples 8
     """
     _run("superres", archive, as_json, values)
 
@@ -97,7 +97,7 @@ def boundaries(archive: str, as_json: bool, **values: Any) -> None:
 
     \b
     Example:
-      ebsdarchive fuse boundaries scan.archive.h5 --per-step 4 --samples 8
+      ebsdarchive fuse boundaries scan.archive.h5 --per-step 2 --samples 8
     """
     _run("boundaries", archive, as_json, values)
 
@@ -109,7 +109,7 @@ def denoise(archive: str, as_json: bool, **values: Any) -> None:
 
     \b
     Example:
-      ebsdarchive fuse denoise scan.archive.h5 --per-step 4 --samples 8
+      ebsdarchive fuse denoise scan.archive.h5 --per-step 2 --samples 8
     """
     _run("denoise", archive, as_json, values)
 
