@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ebsdarchive.neural.basis import Basis, choose_rank
-from ebsdarchive.neural.pixels import values_inside
+from ebsdarchive.neural.pixels import change_inside
 from ebsdarchive.neural.sample import Sample
 from ebsdarchive.scan import Scan
 
@@ -30,8 +30,7 @@ def knows_only_its_sample(basis: Basis, sample: Sample, others: Sample) -> bool:
     """Whether the KLT of a sample leaves far more of other patterns of the scan than of its own, as
     far as its components are above the noise."""
     basis = basis.truncate(choose_rank(basis, len(sample.pairs)).rank - 1)
-    values = values_inside(others.patterns, basis.mask).astype(np.float32)
-    values -= basis.mean[basis.mask]
+    values = change_inside(others.patterns, basis.mean, basis.mask)
     values *= np.sqrt(basis.weights)
     held = values @ basis.vectors.T
     left = np.square(values).sum(dtype=np.float64) - np.square(held).sum(dtype=np.float64)
@@ -66,8 +65,7 @@ def local_means(
     columns = int(grid.extent[0] // side) + 1
     sums, points = np.zeros((count, pixels), np.float32), np.zeros(count)
     for start, stop, patterns in scan.blocks():
-        change = values_inside(patterns, mask).astype(np.float32)
-        change -= mean_pattern[mask]
+        change = change_inside(patterns, mean_pattern, mask)
         column, row = (grid.positions_of(start, stop) // side).T
         area = (row * columns + column).astype(np.int64)
         met, place = np.unique(area, return_inverse=True)

@@ -35,7 +35,7 @@ __all__ = ["NEAR_MISS", "Attempts", "FitResult"]
 NEAR_MISS = 0.02  # of a target, that a finer step may make up for
 SLACK = 0.9985  # of a target, from which on an error is near enough
 RECODED = 2  # times that images are coded anew, to come nearer
-SAME_STEP = 1e-3  # relative
+SAME_STEP, SAME_ERROR = 1e-3, 1e-5  # relative
 RELABELLED = 3  # times that labels are found anew, where a target asks for another step
 OTHER_STEP = 1.4  # steps that differ by less ask for the same labels
 
@@ -120,8 +120,10 @@ class Attempts:
             reached = errors.mae_counts / goal
             if SLACK <= reached <= 1 or reached > 1 + NEAR_MISS:
                 break
-            tuned = self.probe.mae_of(Field(found[2], self.scan.grid))
-            again = self._coded(coder, goal * tuned / errors.mae_counts)
+            tuned = self.probe.mae_of(Field(found[2], self.scan.grid)) / errors.mae_counts
+            if len(trials) == 1 and abs(tuned - 1) < SAME_ERROR:
+                break  # tuned on all of them: the same would come out again
+            again = self._coded(coder, goal * tuned)
             if abs(again[0] / found[0] - 1) < SAME_STEP:
                 break
             self.journal.log.setdefault("recoded_at_pct", []).append(errors.mae_pct)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.errors import FitError
-from ebsdarchive.neural.pixels import mean_pattern, values_inside
+from ebsdarchive.neural.pixels import change_inside, mean_pattern, values_inside
 from ebsdarchive.neural.sample import Sample, noise_variance
 
 __all__ = ["Basis", "Dictionary", "RankChoice", "choose_rank", "klt", "klt_of_sample"]
@@ -82,8 +82,7 @@ class Basis:
 
     def project(self, patterns: npt.NDArray) -> npt.NDArray[np.float32]:
         """(b, sy, sx) patterns to their (b, c) coefficients A*."""
-        change: npt.NDArray[np.float32] = values_inside(patterns, self.mask).astype(np.float32)
-        change -= self.mean[self.mask]
+        change = change_inside(patterns, self.mean, self.mask)
         change *= np.sqrt(self.weights)
         return change @ self.vectors.T
 
@@ -141,8 +140,7 @@ def klt_of_sample(
         (t, m) as `local_means` gives them, whose components are taken instead of the sample's.
     """
     mean = mean_pattern(sample)
-    matrix = values_inside(sample.patterns, mask).astype(np.float32)
-    matrix -= mean[mask]
+    matrix = change_inside(sample.patterns, mean, mask)
     matrix *= np.sqrt(weights)
     total = float(np.einsum("ij,ij->", matrix, matrix, dtype=np.float64)) / len(matrix)
     if not np.isfinite(total):

@@ -18,7 +18,7 @@ from scipy.sparse.linalg import splu
 from ebsdarchive.codecs.lattices import QuantisedLattice
 from ebsdarchive.neural.basis import klt
 from ebsdarchive.neural.lattice_fit import RIDGE, label_weights, uncorrelated
-from ebsdarchive.neural.pixels import values_inside
+from ebsdarchive.neural.pixels import change_inside
 from ebsdarchive.neural.refine import Refit, solved_basis
 from ebsdarchive.scan import Scan
 
@@ -127,8 +127,7 @@ def gather_label_patterns(
     moment = np.zeros((k, int(mask.sum())), dtype=np.float32)
     energy = 0.0
     for start, stop, patterns in scan.blocks():
-        change = values_inside(patterns, mask).astype(np.float32)
-        change -= mean_pattern[mask]
+        change = change_inside(patterns, mean_pattern, mask)
         energy += float(np.einsum("ij,ij->", change, change, dtype=np.float64))
         some = weights[start:stop].tocsc()
         met = np.flatnonzero(np.diff(some.indptr))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.neural.sample import Sample
 
-__all__ = ["detector_mask", "mean_pattern", "pixel_weights", "values_inside"]
+__all__ = ["change_inside", "detector_mask", "mean_pattern", "pixel_weights", "values_inside"]
 
 FLAT = 0.2  # a pixel with less local texture than this part of the lit ones' is not lit
 DARK = 0.05  # a neighbour of unlit pixels this close to their level belongs to them
@@ -85,6 +85,15 @@ def values_inside(patterns: npt.NDArray, mask: npt.NDArray[np.bool_]) -> npt.NDA
     """(b, sy, sx) patterns to their (b, m) values at the pixels of `mask`, in C order."""
     # five times faster than patterns[:, mask]
     return patterns.reshape(len(patterns), -1).take(np.flatnonzero(mask), axis=1)
+
+
+def change_inside(
+    patterns: npt.NDArray, mean_pattern: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """(b, m) float32, what (b, sy, sx) patterns are off a mean pattern (sy, sx) inside a mask."""
+    change: npt.NDArray[np.float32] = values_inside(patterns, mask).astype(np.float32)
+    change -= mean_pattern[mask]
+    return change
 
 
 def mean_pattern(sample: Sample) -> npt.NDArray[np.float32]:

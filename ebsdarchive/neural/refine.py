@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.neural.field import ContinuousField, Outputs
-from ebsdarchive.neural.pixels import values_inside
+from ebsdarchive.neural.pixels import change_inside, values_inside
 from ebsdarchive.neural.sample import require_finite
 from ebsdarchive.scan import Scan
 
@@ -117,8 +117,7 @@ def refit_basis(
         if network is not None:
             a[:, 1:] = network(scan.grid.normalise(scan.grid.positions_of(start, stop)))
         normal += a.T.astype(np.float64) @ a
-        change = values_inside(patterns, mask).astype(np.float32)
-        change -= mean_pattern[mask]
+        change = change_inside(patterns, mean_pattern, mask)
         energy += float(np.einsum("ij,ij->", change, change, dtype=np.float64))
         moment += a.T @ change
         progress(stop)
