@@ -279,6 +279,22 @@ def test_a_state_of_another_network_is_not_gone_on_with(source, tmp_path):
         assert found.steps == 2
 
 
+@pytest.mark.parametrize("method", ["autoencoder", "ddpm", "mldm", "kikuchi"])
+def test_mixed_precision_learns_as_full_precision_does_from_the_same_flattened_patterns(
+    source, method
+):
+    from ebsdarchive.restorers.training import train
+
+    config = {"kikuchi": TINY, "ddpm": {"base": 8}, "mldm": {"base": 8}}.get(method, {})
+    full, mixed = (
+        train(source(), options(method=method, config=config, steps=3, precision=precision))
+        for precision in ("full", "mixed")
+    )
+    assert mixed.held_out == pytest.approx(full.held_out, rel=0.03)
+    assert not np.array_equal(weights_of(full)[0], weights_of(mixed)[0])
+    assert all(weights.dtype == np.float32 for weights in weights_of(mixed))
+
+
 def test_a_training_that_diverges_is_stopped_and_says_so(source):
     from ebsdarchive.restorers.training import train
 

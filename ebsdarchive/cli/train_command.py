@@ -100,6 +100,9 @@ class _Config(click.ParamType):
     [
         click.option("--schedule", type=click.Choice(["cosine", "constant"]), default="cosine",
                      show_default=True, help="How the learning rate goes on."),
+        click.option("--precision", type=click.Choice(["auto", "full", "mixed"]), default="full",
+                     show_default=True, help="mixed: layers compute in bfloat16, faster where "
+                     "that is native; auto: there alone."),
         click.option("--augment/--no-augment", default=True, show_default=True,
                      help="Change exposure, tone and place of measured patterns; they are never "
                      "mirrored or turned."),
@@ -135,6 +138,7 @@ def command(method: str, output: str, as_json: bool, force: bool, **values: Any)
         schedule=values.pop("schedule"),
         config=dict(values.pop("config")),
         seed=values.pop("seed"),
+        precision=values.pop("precision"),
         device=values.pop("device"),
     )
     others = {name: values.pop(name) for name in ("init_from", "licence")}

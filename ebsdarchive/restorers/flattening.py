@@ -87,8 +87,14 @@ class Flattened:
 def flatten(patterns: Tensor, mask: Tensor) -> Flattened:
     """Free patterns (n, sy, sx) of background; `mask` (sy, sx) or (n, sy, sx) bool, lit pixels.
 
-    Pixels that are not finite count as not lit.
+    Pixels that are not finite count as not lit. Always in float32, also where a network that is
+    trained in mixed precision asks: a background is far larger than what it leaves.
     """
+    with torch.autocast(patterns.device.type, enabled=False):
+        return _flatten(patterns, mask)
+
+
+def _flatten(patterns: Tensor, mask: Tensor) -> Flattened:
     finite = torch.isfinite(patterns)
     lit = mask.reshape(-1, *mask.shape[-2:])  # (n or 1, sy, sx)
     if not bool(finite.all()):

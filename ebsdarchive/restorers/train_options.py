@@ -43,6 +43,9 @@ class TrainOptions:
         Whether the result is the average at the end, or that of the best validation.
     config
         Of the network, as its module's `build` takes it; what the method settles is added.
+    precision
+        "full", float32; "mixed", convolutions and products in bfloat16, weights in float32; "auto"
+        is mixed where the device computes in bfloat16.
     device
         "auto", "cpu" or "cuda".
     save_s
@@ -61,6 +64,7 @@ class TrainOptions:
     keep: Literal["last", "best"] = "last"
     config: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    precision: Literal["auto", "full", "mixed"] = "full"
     device: str = "auto"
     save_s: float = 120.0
     threads: int = 1
@@ -79,6 +83,8 @@ class TrainOptions:
         require(self.time_s is None or 0 < self.time_s < math.inf, "time", "seconds above 0")
         require(0 < self.learning_rate < math.inf, "learning_rate", "a number above 0")
         require(self.schedule in ("cosine", "constant"), "schedule", "cosine or constant")
+        known = ("auto", "full", "mixed")
+        require(self.precision in known, "precision", "auto, full or mixed")
         require(self.keep in ("last", "best"), "keep", "last or best")
         require(0 <= self.average < 1, "average", "a number from 0 to below 1")
         require(0 <= self.weight_decay < math.inf, "weight_decay", "a number from 0")

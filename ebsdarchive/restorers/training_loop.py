@@ -73,6 +73,9 @@ class Loop:
         kind: Any,
     ) -> None:
         self.source, self.options, self.device, self.kind = source, options, device, kind
+        self.mixed = options.precision == "mixed" or (
+            options.precision == "auto" and _has_bfloat16(device)
+        )
         torch.manual_seed(options.seed)
         self.network = _network(self.kind, options, start).to(device)
         follow = _following(options.average)
@@ -157,7 +160,8 @@ class Loop:
             (self.options.seed * 1_000_003 + number) % (1 << 63)
         )
         batch_of = getattr(self.kind, "batch_of", networks.batch_of)
-        found: Tensor = loss(module, batch_of(samples, self.device), generator)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.mixed):
+            found: Tensor = loss(module, batch_of(samples, self.device), generator)
         return found
 
     @torch.no_grad()
@@ -247,6 +251,14 @@ def _network(kind: Any, options: TrainOptions, start: Checkpoint | None) -> nn.M
             )
     begun: nn.Module = kind.load(start)
     return begun
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is more than an imitation there."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return asked is not None and bool(asked())
 
 
 def _following(decay: float) -> Callable[..., None]:

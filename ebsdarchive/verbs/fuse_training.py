@@ -104,6 +104,7 @@ def fuse_train(
         keep="best",
         config={**options.config, "kind": options.kind},
         seed=options.seed,
+        precision="auto",
         device=options.device,
     )
     if start is None:
