@@ -16,11 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from noisy_works import PC, Indexing, isolated
+from noisy_works import Indexing, conditions_of, isolated
 
 from ebsdarchive.restorers import orientation_network
 from ebsdarchive.restorers.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from ebsdarchive.restorers.conditions import ONE_BY_ONE, Conditions
 from ebsdarchive.restorers.simulated_samples import SimulatedSamples
 from ebsdarchive.restorers.train_options import TrainOptions
 from ebsdarchive.restorers.training import train
@@ -73,20 +72,12 @@ def main() -> None:
 
 def trained(nickel: MasterPattern, size: int, seconds: float) -> dict[str, Checkpoint]:
     """The network from all kinds of simulation, and fine-tuned on the camera of the test."""
-    wide = {
-        "shapes": ((size, size),), "columns": BATCH, **ONE_BY_ONE,
-        "pc_x": (PC[0], PC[0]), "pc_y": (PC[1], PC[1]), "pc_z": (PC[2], PC[2]),
-        "signal": (0.3, 6.0), "disc": 0.0,
-    }  # fmt: skip
-    narrow = wide | {
-        "gamma": (0.33, 0.33), "contrast": (0.03, 0.03), "flattened": 0.0, "eight_bit": 0.0,
-        "psf": (0.3, 0.3), "specks": 0, "hot_pixels": 0,
-    }  # fmt: skip
     models: dict[str, Checkpoint] = {}
     start = None
-    parts = (("from simulation", wide, 1 - FINE_TUNED), ("fine-tuned", narrow, FINE_TUNED))
-    for seed, (name, ranges, part) in enumerate(parts):
-        source = SimulatedSamples([nickel], Conditions(**ranges), scans=1, seed=seed)
+    parts = (("from simulation", True, 1 - FINE_TUNED), ("fine-tuned", False, FINE_TUNED))
+    for seed, (name, any_camera, part) in enumerate(parts):
+        conditions = conditions_of(size, BATCH, any_camera)
+        source = SimulatedSamples([nickel], conditions, scans=1, seed=seed)
         config = {"point_group": nickel.phase.point_group, **SMALL} if start is None else {}
         options = TrainOptions(
             "orientation", time_s=part * seconds, config=config, seed=seed, device="cpu",

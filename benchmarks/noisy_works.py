@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from works import held
@@ -12,12 +13,15 @@ from ebsdarchive.analysis.background import Correction
 from ebsdarchive.analysis.deviation import compare_orientations
 from ebsdarchive.analysis.indexing import HoughIndexer, Indexed, mean_pattern
 from ebsdarchive.geometry import Grid
+from ebsdarchive.restorers.conditions import ONE_BY_ONE, Conditions
 from ebsdarchive.scan import ArrayPatterns, Detector, Orientations, Scan, SourceFile
 from ebsdarchive.simulation import Camera, MasterPattern, simulate_patterns, simulate_scan
 from ebsdarchive.simulation.camera import disc_mask, expected_counts
 from ebsdarchive.simulation.rotations import uniform_quaternions
 
-__all__ = ["PAPER", "Indexing", "Noisy", "dose_for", "grains", "isolated", "of_pixels"]
+__all__ = [
+    "PAPER", "Indexing", "Noisy", "conditions_of", "dose_for", "grains", "isolated", "of_pixels",
+]  # fmt: skip
 
 PAPER = {"1 ms": 0.43 / 0.80, "0.5 ms": 0.20 / 0.80}  # raw confidence over the reference's
 CAMERA = Camera(specks=0)
@@ -74,6 +78,22 @@ class Indexing:
         """(n,) degrees from the truth; 180 where not indexed."""
         match = compare_orientations(found.quaternions, truth, found.point_group)
         return np.nan_to_num(match.deviation_deg, nan=180.0)
+
+
+def conditions_of(size: int, columns: int, any_camera: bool) -> Conditions:
+    """What single patterns at the projection centre of these works are simulated from to learn:
+    with cameras of all kinds, or theirs; so many in a batch of one small scan."""
+    ranges: dict[str, Any] = {
+        **{"shapes": ((size, size),), "columns": columns, **ONE_BY_ONE},
+        **dict(zip(("pc_x", "pc_y", "pc_z"), ((value, value) for value in PC), strict=True)),
+        **{"signal": (0.3, 6.0), "disc": 0.0},
+    }
+    if not any_camera:
+        ranges |= {
+            "gamma": (0.33, 0.33), "contrast": (0.03, 0.03), "flattened": 0.0, "eight_bit": 0.0,
+            "psf": (0.3, 0.3), "specks": 0, "hot_pixels": 0,
+        }  # fmt: skip
+    return Conditions(**ranges)
 
 
 def grains(

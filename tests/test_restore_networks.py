@@ -38,7 +38,7 @@ CONFIGS = {  # method: (module of its network, small configuration)
     "autoencoder-smooth": (autoencoder, {"kind": "smooth", "width": 4}),
     "ddpm": (diffusion, {"base": 4}),
     "ddim": (diffusion, {"base": 4}),
-    "mldm": (latent, {"base": 4, "codec_widths": [4, 4, 8, 8]}),
+    "mldm": (latent, {"base": 4, "codec_width": 12, "codec_blocks": 1}),
     "kikuchi": (kikuchi_network, TINY),
 }
 
@@ -229,8 +229,9 @@ def test_what_makes_no_sense_is_refused():
         diffusion.build({"levels": 4})
     with pytest.raises(FormatError, match="kind"):
         autoencoder.build({"kind": "deep"})
-    with pytest.raises(FormatError, match="codec_widths"):
-        latent.build({"codec_widths": [1]})
+    for wrong in ({"codec_width": 64}, {"codec_width": 0}, {"codec_blocks": 0}):
+        with pytest.raises(FormatError, match=next(iter(wrong))):
+            latent.build(wrong)
     with pytest.raises(FormatError, match="point group"):
         orientation_network.build({"point_group": "m-3m-"})
     for name in ("gpu", "cpu:1", "cuda:x", "cuda:99"):
@@ -411,7 +412,7 @@ def test_a_diffusion_network_learns_noise():
 
 def test_our_codec_learns_bands_through_noise():
     torch.manual_seed(0)
-    module = latent.build({"codec_widths": [8, 12, 16, 24], "base": 4})
+    module = latent.build({"codec_width": 48, "codec_blocks": 1, "base": 4})
     batch = batch_of(3, 64, 64)
     losses = trained(module.codec, lambda: latent.autoencoder_loss(module, batch, None), 80, 6e-3)
     assert losses[-1] < 0.8 * losses[0]

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from ebsdarchive.errors import FormatError
 from ebsdarchive.restorers import networks
+from ebsdarchive.restorers.attention import Attention
 from ebsdarchive.restorers.checkpoint import Checkpoint
 from ebsdarchive.restorers.flattening import Flattened, flatten
 from ebsdarchive.restorers.lines import line_responses
@@ -117,25 +118,6 @@ class Block(nn.Module):
         return h + self.second(functional.relu(self.first(h)))  # (n, c, h, w)
 
 
-class Attention(nn.Module):
-    """Every pixel of the coarsest level sees all: bands cross the whole pattern."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(width)
-        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
-
-    def forward(self, h: Tensor) -> Tensor:
-        n, c, ny, nx = h.shape
-        tokens = h.flatten(2).transpose(1, 2)  # (n, h w, c)
-        qkv = self.qkv(self.norm(tokens)).reshape(n, ny * nx, 3, self.heads, c // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (n, heads, h w, c / heads)
-        a = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-        tokens = tokens + self.project(a.reshape(n, ny * nx, c))
-        return tokens.transpose(1, 2).reshape(n, c, ny, nx)
-
-
 class Answer(NamedTuple):
     """What the network says of flattened patterns.
 
@@ -171,6 +153,7 @@ class KikuchiNetwork(nn.Module):
             for width, number in zip(widths, blocks, strict=True)
         )
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        # at the coarsest level every pixel sees all: bands cross the whole pattern
         self.attention = Attention(last, config.heads)
         self.bottom = Block(last)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ebsdarchive.errors import FormatError
+from ebsdarchive.restorers.attention import attended
 
 __all__ = ["UNet", "UNetConfig"]
 
@@ -124,14 +125,10 @@ class SelfAttention(nn.Module):
         self.mix, self.unmix = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        n, c, ny, nx = h.shape
         tokens = h.flatten(2).transpose(1, 2)  # (n, h w, c)
-        qkv = self.qkv(self.norm_1(tokens)).reshape(n, ny * nx, 3, ATTENTION_HEADS, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (n, heads, h w, c / heads)
-        a = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-        tokens = tokens + self.project(a.reshape(n, ny * nx, c))
+        tokens = tokens + self.project(attended(self.qkv(self.norm_1(tokens)), ATTENTION_HEADS))
         tokens = tokens + self.unmix(functional.gelu(self.mix(self.norm_2(tokens))))
-        return tokens.transpose(1, 2).reshape(n, c, ny, nx)
+        return tokens.transpose(1, 2).reshape(h.shape)
 
 
 class Head(nn.Module):
