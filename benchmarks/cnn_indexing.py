@@ -28,7 +28,7 @@ from ebsdarchive.simulation import MasterPattern, read_master_pattern
 ELECTRONS = (1e9, 8000.0, 1000.0, 380.0, 140.0)
 FINE_TUNED = 0.3  # part of the time
 BATCH = 64
-SMALL = {"size": 32, "widths": [24, 48, 96]}  # learns in minutes what the default needs hours for
+SMALL = {"size": 32, "widths": [32, 64, 128]}  # learns in minutes what the default needs hours for
 
 
 def main() -> None:

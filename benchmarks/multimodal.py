@@ -75,9 +75,8 @@ def deviations(means, squares, exact_mean, exact) -> str:
     return " | ".join(cells)
 
 
-def ours(prior, seen, steps, particles, moves, systems, published) -> tuple[np.ndarray, np.ndarray]:
+def ours(prior, seen, options, systems) -> tuple[np.ndarray, np.ndarray]:
     exact_mean, _ = prior.posterior(seen)
-    options = SamplerOptions(steps, particles, moves, clip=False, published=published)
     means, squares = [], []
     for stream in generators(1, range(systems)):
         found = filtered(prior.noise, seen, options, stream)
@@ -153,15 +152,17 @@ def gaussian(args: argparse.Namespace) -> None:
         seen = Observation(torch.tensor(y, dtype=torch.float32), measured, noise)
         exact_mean, exact = prior.posterior(seen)
         for steps in args.steps:
-            rows = [("ours", 256, 0, False)]
+            rows: list[tuple[str, int, dict]] = [("FPS-SMC", 256, {})]
             if steps == min(args.steps):
-                rows += [(f"one particle, moved {m} times", 1, m, False) for m in (0, 5, 20)]
+                rows += [(f"one particle, moved {m} times", 1, {"moves": m}) for m in (0, 5, 20)]
+                rows.append(("one particle, guided", 1, {"guidance": 8}))
             if sigma:
-                rows.append(("as published", 256, 0, True))
-            for name, particles, moves, published in rows:
+                rows.append(("FPS-SMC as published", 256, {"published": True}))
+            for name, particles, changed in rows:
                 begun = time.monotonic()
                 systems = args.systems * (1 if particles > 1 else 5)
-                found = ours(prior, seen, steps, particles, moves, systems, published)
+                options = SamplerOptions(steps, particles, clip=False, **changed)
+                found = ours(prior, seen, options, systems)
                 cells = deviations(*found, exact_mean, exact)
                 print(
                     f"| {sigma:g} | {name} | {steps} | {particles} | {systems} | {cells} | "
@@ -267,6 +268,14 @@ def judged_samples(network, one: SyntheticMap, some: torch.Tensor) -> list[float
     return judged(one, edges_of(np.stack(strengths)).lines, mean)
 
 
+def sampler_of(args: argparse.Namespace) -> dict[str, int]:
+    """How to sample, as options of both kinds take it."""
+    return {
+        "steps": args.sampling_steps, "particles": args.particles, "moves": args.moves,
+        "guidance": args.guidance,
+    }  # fmt: skip
+
+
 def network_of(path: str | None, kind: str):
     found = path or shipped_model(kind)
     return None if found is None else map_network.load(read_checkpoint(found))
@@ -301,15 +310,12 @@ def maps(args: argparse.Namespace) -> None:
                 most = 16 if name == "multimodal" and share in args.scaled else args.samples
                 counts = sorted({1, 4, most} if most > 4 else {1, most})
                 wanted = {f"{name}, K = {k}": k for k in counts}
-                options = FuseOptions(samples=most, steps=args.sampling_steps,
-                                      particles=args.particles, moves=args.moves)  # fmt: skip
+                options = FuseOptions(most, **sampler_of(args))
                 found = sampled(network, one, chosen, options, counts)
                 for label, k in wanted.items():
                     rows.setdefault(label, []).append(found[k])
                 if args.align and name == "multimodal" and chosen.sum() >= 16:
-                    options = FuseOptions(samples=args.samples, steps=args.sampling_steps,
-                                          particles=args.particles, moves=args.moves,
-                                          align=True)  # fmt: skip
+                    options = FuseOptions(args.samples, align=True, **sampler_of(args))
                     found = sampled(network, one, chosen, options, [args.samples])
                     label = f"{name}, K = {args.samples}, aligned"
                     rows.setdefault(label, []).append(found[args.samples])
@@ -348,7 +354,7 @@ def size(args: argparse.Namespace) -> None:
     for side in args.sides:
         source = SyntheticMaps("growth", side, seed=SEED, light=light, windows_per_volume=1)
         seen = observation_of(source[0], pixels_of("1/16", None, side), network.config)
-        options = SamplerOptions(args.sampling_steps, args.particles, args.moves)
+        options = SamplerOptions(**sampler_of(args))
         begun = time.process_time()
         drawn(network, seen, options, seed=0, numbers=[0])
         seconds = time.process_time() - begun
@@ -373,12 +379,7 @@ def pictures(args: argparse.Namespace) -> None:
         "growth", SIDE, seed=SEED, light=light, windows_per_volume=1, perturbation=MODERATE
     )
     one, chosen = source[0], pixels_of("1/16", None)
-    options = FuseOptions(
-        samples=args.samples,
-        steps=args.sampling_steps,
-        particles=args.particles,
-        moves=args.moves,
-    )
+    options = FuseOptions(args.samples, **sampler_of(args))
     found = fused(network, observation_of(one, chosen, network.config), options)
     sparse = np.where(chosen, one.channels[:3], np.nan)
     nearest = colours_of(interpolated(one, chosen, False), one)
@@ -404,7 +405,7 @@ def pictures(args: argparse.Namespace) -> None:
     alone = seen.measured.clone()
     alone[3:] = False
     bare = Observation(seen.values, alone, seen.noise)
-    sampler = SamplerOptions(args.sampling_steps, args.particles, args.moves)
+    sampler = SamplerOptions(**sampler_of(args))
     with_light, without = (drawn(network, s, sampler, seed=0, numbers=[0])[0] for s in (seen, bare))
     panels = [
         (f"true, {side} x {side} px", colours(one.channels[:3])),
@@ -457,8 +458,9 @@ def main() -> None:
         part = parts.add_parser(name)
         part.add_argument("--model", help="multimodal model; by default the package's")
         part.add_argument("--sampling-steps", type=int, default=50)
-        part.add_argument("--particles", type=int, default=2)
-        part.add_argument("--moves", type=int, default=5)
+        part.add_argument("--guidance", type=int, default=8)
+        part.add_argument("--particles", type=int, default=1)
+        part.add_argument("--moves", type=int, default=0)
         part.add_argument("--samples", type=int, default=4)
         part.set_defaults(run=run)
         if name == "maps":

@@ -42,7 +42,7 @@ from ebsdarchive.verbs.light_placement import Placement
 NY, NX, FINER = 9, 11, 4
 ANGLES = (0.0, 15.0, 40.0, 60.0, 80.0)
 TITANIUM = Phase(0, "Ti α", 194, "6/mmm", (2.95, 2.95, 4.68, 90.0, 90.0, 120.0))
-FEW = FuseOptions(samples=2, steps=4, particles=2, orientation_noise=0.0)
+FEW = FuseOptions(samples=2, steps=4, orientation_noise=0.0)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from ebsdarchive.multimodal import map_network
 from ebsdarchive.multimodal.filtering import SamplerOptions
 from ebsdarchive.multimodal.light_channels import LightChannels
 from ebsdarchive.multimodal.observation import Observation
-from ebsdarchive.multimodal.posterior_maps import drawn
+from ebsdarchive.multimodal.posterior_maps import drawn, nearest_measured
 from ebsdarchive.multimodal.schedule import signal
 from ebsdarchive.multimodal.training_maps import TrainingMaps
 from ebsdarchive.multimodal.windows import Tiled, starts
@@ -149,8 +149,39 @@ def test_windows_that_disagree_are_blended_without_a_step():
     assert float(found.diff(dim=0).abs().max()) < 1e-4
 
 
-def test_a_sample_follows_from_seed_and_number_in_any_subset_order_and_thread(network):
-    seen, options = observation(6, (33, 47)), SamplerOptions(steps=4, particles=2)
+def test_derivatives_through_many_windows_are_those_of_the_whole(network):
+    tiled = Tiled(network, 32, (33, 47))
+    assert len(tiled.corners) > 1
+    x, t = torch.randn(1, 6, 33, 47), torch.tensor([300])
+    x.requires_grad_(True)
+    values = torch.randn(1, 6, 33, 47)
+    out = tiled(x, t)
+    (found,) = torch.autograd.grad(out, x, values, retain_graph=True)
+    (again,) = torch.autograd.grad(out, x, values)  # activations are made anew each time
+    assert torch.equal(found, again)
+    direction = torch.randn(1, 6, 33, 47)
+    with torch.no_grad():
+        change = (tiled(x + 1e-3 * direction, t) - tiled(x - 1e-3 * direction, t)) / 2e-3
+        torch.testing.assert_close(tiled(x, t), out.detach())
+    assert float((found * direction).sum()) == pytest.approx(
+        float((change * values).sum()), rel=0.02, abs=0.05
+    )
+
+
+def test_a_guided_sample_begins_with_what_was_measured_nearest():
+    values = torch.arange(24.0).reshape(1, 4, 6)
+    measured = torch.zeros(1, 4, 6, dtype=torch.bool)
+    measured[0, 0, 0] = measured[0, 3, 5] = True
+    found = nearest_measured(Observation(values, measured, torch.zeros(1)))
+    assert found is not None
+    assert found[0, 1, 1] == 0
+    assert found[0, 3, 3] == 23
+    assert nearest_measured(Observation(values, measured & False, torch.zeros(1))) is None
+
+
+@pytest.mark.parametrize("sampler", [{"particles": 2}, {"particles": 1, "guidance": 2}])
+def test_a_sample_follows_from_seed_and_number_in_any_subset_order_and_thread(network, sampler):
+    seen, options = observation(6, (33, 47)), SamplerOptions(steps=4, **sampler)
     whole = drawn(network, seen, options, seed=7, numbers=[0, 1, 2])
     some = drawn(network, seen, options, seed=7, numbers=[2, 0], threads=2)
     assert torch.equal(some[0], whole[2])
@@ -160,9 +191,13 @@ def test_a_sample_follows_from_seed_and_number_in_any_subset_order_and_thread(ne
     assert not torch.equal(other[0], whole[0])
 
 
-def test_exact_measurements_come_back_in_every_sample_of_a_map_smaller_than_the_window(network):
+@pytest.mark.parametrize("guidance", [0, 3])
+def test_exact_measurements_come_back_in_every_sample_of_a_map_smaller_than_the_window(
+    network, guidance
+):
     seen = observation(6, (11, 14), noise=0.0)
-    found = drawn(network, seen, SamplerOptions(steps=3, particles=1), seed=0, numbers=[0, 5])
+    options = SamplerOptions(steps=3, particles=1, guidance=guidance)
+    found = drawn(network, seen, options, seed=0, numbers=[0, 5])
     assert found.shape == (2, 6, 11, 14)
     for sample in found:
         assert torch.equal(sample[seen.measured], seen.values[seen.measured])

@@ -9,6 +9,7 @@ import torch
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.multimodal.filtering import SamplerOptions, filtered, systematic
 from ebsdarchive.multimodal.gaussian import GaussianPrior
+from ebsdarchive.multimodal.guidance import FARTHEST, guided_clean
 from ebsdarchive.multimodal.observation import Observation, diffused
 from ebsdarchive.multimodal.schedule import noise_levels
 from ebsdarchive.restorers.diffusion import STEPS, generators
@@ -67,6 +68,104 @@ def test_moves_bring_a_single_particle_to_the_posterior(prior, sigma):
         far[moves] = np.abs(mean).max() / widest, np.abs(second - exact).max() / widest**2
     assert far[8][0] < 0.6 < 1.0 < far[0][0]
     assert far[8][1] < 0.6 < 1.0 < far[0][1]
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.2])
+def test_guidance_knows_the_mean_of_a_gaussian_at_every_level_that_an_observation_says_more_of(
+    prior, sigma
+):
+    observation = observed(prior, sigma)
+    levels = noise_levels(40)
+    path = diffused(observation, levels, generators(4, [0])[0])
+    own = MEASURED.numpy()
+    compared = 0
+    for k in (levels.count, 30, 20, 12, 5):
+        step, rho = levels.step(k), float(levels.relative[k])
+        if rho <= sigma:
+            continue
+        # free values have the noise of the level; measured ones, followed upwards, that of y alone
+        free = prior.posterior(observation)[0] + 0.5 * rho * np.sin(3 * np.arange(SIZE))
+        x = np.where(own, path.values[k].numpy(), free) * step.above**0.5
+        seen = np.where(own, observation.values.numpy(), free)
+        noise = np.diag(np.where(own, sigma**2, rho**2))
+        gain = np.linalg.solve(prior.covariance + noise, prior.covariance).T
+        exact = prior.mean + gain @ (seen - prior.mean)
+        x = torch.tensor(x, dtype=torch.float32)[None]
+        found = guided_clean(prior.noise, x, step, observation, SIZE, model_error=0.0)[0]
+        assert found.shape == (SIZE,)
+        assert not found.requires_grad
+        moved = np.abs(exact - step.clean(x, prior.noise(x, torch.tensor([step.time])))[0].numpy())
+        assert (moved < FARTHEST * rho).all()  # else it would be limited
+        np.testing.assert_allclose(found.numpy(), exact, atol=0.02 if k == levels.count else 2e-3)
+        compared += 1
+    assert compared >= 3
+
+
+def test_below_its_own_noise_an_observation_says_nothing_more(prior):
+    observation, levels = observed(prior, 0.2), noise_levels(40)
+    k = levels.reached(0.15)
+    assert float(levels.relative[k]) <= 0.15 < float(levels.relative[k + 1])
+    step, x = levels.step(k), torch.randn(1, SIZE, generator=torch.Generator().manual_seed(0))
+    alone = step.clean(x, prior.noise(x, torch.tensor([step.time])))
+    torch.testing.assert_close(guided_clean(prior.noise, x, step, observation, 8), alone)
+
+
+def test_a_model_whose_derivative_is_no_covariance_moves_nothing_far(prior):
+    observation, levels = observed(prior, 0.0), noise_levels(40)
+    generator = torch.Generator().manual_seed(0)
+    matrix = 3 * torch.randn(SIZE, SIZE, generator=generator)
+
+    def wild(x, t):
+        return x @ matrix
+
+    for k in (40, 20, 5):
+        step, rho = levels.step(k), float(levels.relative[k])
+        x = torch.randn(1, SIZE, generator=generator)
+        found = guided_clean(wild, x, step, observation, 8)
+        away = found - step.clean(x, wild(x, torch.tensor([step.time])))
+        assert float(away.abs().max()) <= 1.0001 * FARTHEST * rho + 1e-3 * float(found.abs().max())
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.1])
+def test_a_guided_particle_is_a_sample_of_the_posterior(prior, sigma):
+    observation = observed(prior, sigma)
+    _, exact = prior.posterior(observation)
+    widest = np.diag(exact).max() ** 0.5
+    far = {}
+    for guidance in (0, 8):
+        options = SamplerOptions(steps=20, particles=1, guidance=guidance, clip=False)
+        (mean, _), (second, _) = moments(prior, observation, 60, options)
+        far[guidance] = np.abs(mean).max() / widest, np.abs(second - exact).max() / widest**2
+    assert far[8][0] < 0.5 < 1.0 < far[0][0]
+    assert far[8][1] < 0.6 < 1.0 < far[0][1]
+
+
+def test_a_particle_may_begin_with_a_map_and_is_as_near_to_it_as_the_noise_says(prior):
+    nothing = Observation(torch.zeros(SIZE), torch.zeros(SIZE, dtype=torch.bool), torch.zeros(1))
+    known = torch.tensor(prior.mean, dtype=torch.float32) + 0.5
+    far = {}
+    for begin in (0.02, 20.0):
+        options = SamplerOptions(30, 1, guidance=1, begin=begin, clip=False)
+        drawn = [
+            filtered(prior.noise, nothing, options, stream, begin=known).x[0]
+            for stream in generators(3, range(20))
+        ]
+        far[begin] = float((torch.stack(drawn) - known).mean())
+    assert far[0.02] == pytest.approx(0, abs=0.05)
+    assert far[20.0] == pytest.approx(-0.5, abs=0.25)  # forgotten: it is the prior's mean
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"particles": 2, "guidance": 1}, "particles: expected 1 with guidance, found 2"),
+        ({"guidance": -1}, "guidance: expected at least 0"),
+        ({"begin": 0.0}, "begin: expected noise above 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, words):
+    with pytest.raises(ArgumentError, match=words):
+        SamplerOptions(**options)
 
 
 def test_counting_a_noisy_observation_at_every_level_makes_the_posterior_too_narrow(prior):

@@ -43,11 +43,14 @@ def _fusing(function: Callable[..., Any]) -> Callable[..., Any]:
                      help="Samples to draw."),
         click.option("--steps", type=click.IntRange(2, 1000), default=50, show_default=True,
                      help="Steps of each."),
-        click.option("--particles", type=click.IntRange(1), default=2, show_default=True,
-                     help="Particles of each."),
-        click.option("--moves", type=click.IntRange(0, 1000), default=5, show_default=True,
+        click.option("--guidance", type=click.IntRange(0, 1000), default=8, show_default=True,
+                     help="Derivatives of the model at each step, that tell what a measured point "
+                     "says of its grain."),
+        click.option("--particles", type=click.IntRange(1), default=1, show_default=True,
+                     help="Particles of each, with --guidance 0."),
+        click.option("--moves", type=click.IntRange(0, 1000), default=0, show_default=True,
                      help="Moves of each particle after a step: what was measured at a point "
-                     "spreads over its grain."),
+                     "spreads over its grain, without --guidance."),
         click.option("--orientation-noise", type=click.FloatRange(0), default=0.01,
                      show_default=True, metavar="SIGMA",
                      help="Noise of measured orientations, in the model's channels of -1 to 1."),

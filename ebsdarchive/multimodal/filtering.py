@@ -11,6 +11,10 @@ particles may be moved after each step (resample-move: Gilks & Berzuini 2001): b
 diffusion and down again by the same product. These two are the conditional distributions of a
 Gibbs sampler whose stationary one is the posterior of that level; what is measured at a pixel
 spreads over its grain with every move. RePaint (Lugmayr et al. 2022) does so without particles.
+
+Or a single particle is told what the observation says of the whole map (`guidance`), and steps
+towards that. Then nothing has to spread: of a Gaussian, one such particle is a sample of the
+posterior.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import torch
 from torch import Tensor
 
 from ebsdarchive.errors import ArgumentError, FormatError
+from ebsdarchive.multimodal.guidance import guided_clean
 from ebsdarchive.multimodal.observation import Observation, ObservedPath, diffused
 from ebsdarchive.multimodal.schedule import Step, noise_levels
 
@@ -44,6 +49,10 @@ class SamplerOptions:
         Of a system.
     moves
         Of each particle after a step; each asks the network once more.
+    guidance
+        Conjugate gradients of `guidance` at each step, for a single particle; 0: none.
+    begin
+        Noise ρ, in units of the clean map, that a particle begins with where it is given a map.
     clip
         Whether estimates of the clean map are kept within ± 1.
     published
@@ -53,6 +62,8 @@ class SamplerOptions:
     steps: int = 50
     particles: int = 2
     moves: int = 0
+    guidance: int = 0
+    begin: float = 1.0
     clip: bool = True
     published: bool = False
 
@@ -62,6 +73,15 @@ class SamplerOptions:
             raise ArgumentError(f"particles: expected at least 1, found {self.particles}")
         if self.moves < 0:
             raise ArgumentError(f"moves: expected at least 0, found {self.moves}")
+        if self.guidance < 0:
+            raise ArgumentError(f"guidance: expected at least 0, found {self.guidance}")
+        if self.guidance and self.particles > 1:
+            raise ArgumentError(
+                f"particles: expected 1 with guidance, found {self.particles}; draw more samples, "
+                f"or set guidance to 0"
+            )
+        if not self.begin > 0:
+            raise ArgumentError(f"begin: expected noise above 0, found {self.begin}")
 
 
 @dataclass(frozen=True)
@@ -87,7 +107,8 @@ def filtered(
     observation: Observation,
     options: SamplerOptions,
     generator: torch.Generator,
-    told: Callable[[int], None] | None = None,
+    told: Callable[[float], None] | None = None,
+    begin: Tensor | None = None,
 ) -> Particles:
     """A system of particles that have come down from noise along an observation.
 
@@ -98,7 +119,10 @@ def filtered(
     generator
         On the CPU; everything random comes from it.
     told
-        Is told the number of steps done.
+        Is told the part done, 0 … 1.
+    begin
+        A map to begin with instead of noise alone, whatever it was made from: noise of `begin` of
+        the options is added to it (Chung et al. 2022, Come-Closer-Diffuse-Faster).
 
     Raises
     ------
@@ -108,15 +132,19 @@ def filtered(
     levels = noise_levels(options.steps)
     path = diffused(observation, levels, generator, options.published)
     shape = (options.particles, *observation.values.shape)
-    top = levels.count
+    top = levels.count if begin is None else levels.reached(options.begin)
     signal = float(levels.signal[top])
     observed, said = signal**0.5 * path.values[top], signal * path.variance(top)
-    x = _product(torch.zeros(shape), 1.0, observed, said, generator)
+    if begin is None:
+        x = _product(torch.zeros(shape), 1.0, observed, said, generator)
+    else:
+        said, mean = signal * path.exact(top), (signal**0.5 * begin).expand(shape)
+        x = _product(mean, 1 - signal, observed, said, generator)
     log_weights = torch.full((options.particles,), -math.log(options.particles)).double()
     resampled = 0
     for k in range(top, 0, -1):
         step = levels.step(k)
-        mean = _mean(predict, x, step, options.clip)
+        mean = _mean(predict, x, step, observation, options)
         signal = float(levels.signal[k - 1])
         # the last step is deterministic in the schedule; what the model may err by is its noise
         expected = step.variance if k > 1 else 1 - step.above
@@ -127,14 +155,14 @@ def filtered(
             log_weights = torch.full_like(log_weights, -math.log(options.particles))
             resampled += 1
         observed = signal**0.5 * path.values[k - 1]
-        said = signal * path.variance(k - 1)
+        said = signal * (path.variance(k - 1) if not options.guidance else path.exact(k - 1))
         x = _product(mean, step.variance, observed, said, generator)
-        said = signal * path.alone(k - 1)
+        said = signal * (path.alone(k - 1) if not options.guidance else path.exact(k - 1))
         for _ in range(options.moves if k > 1 else 0):
-            mean = _mean(predict, step.up(x, generator), step, options.clip)
+            mean = _mean(predict, step.up(x, generator), step, observation, options)
             x = _product(mean, step.variance, observed, said, generator)
         if told is not None:
-            told(top - k + 1)
+            told((top - k + 1) / top)
     return Particles(x, log_weights, resampled)
 
 
@@ -146,8 +174,14 @@ def systematic(weights: Tensor, generator: torch.Generator) -> Tensor:
     return found.clamp_max(count - 1)
 
 
-def _mean(predict: Predict, x: Tensor, step: Step, clip: bool) -> Tensor:
-    found = step.mean(x, predict(x, torch.full((len(x),), step.time)), clip)
+def _mean(
+    predict: Predict, x: Tensor, step: Step, observation: Observation, options: SamplerOptions
+) -> Tensor:
+    if options.guidance:
+        clean = guided_clean(predict, x, step, observation, options.guidance)
+    else:
+        clean = step.clean(x, predict(x, torch.full((len(x),), step.time)))
+    found = step.towards(clean, x, options.clip)
     if not bool(torch.isfinite(found).all()):
         raise FormatError(
             f"model of maps: expected finite predictions, found others at time {step.time}; train "

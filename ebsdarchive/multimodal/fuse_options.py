@@ -18,7 +18,7 @@ class FuseOptions:
     ----------
     samples
         K.
-    steps, particles, moves
+    steps, particles, moves, guidance
         As in `SamplerOptions`.
     seed
         Of everything; sample k follows from it and k.
@@ -32,8 +32,9 @@ class FuseOptions:
 
     samples: int = 4
     steps: int = 50
-    particles: int = 2
-    moves: int = 5
+    particles: int = 1
+    moves: int = 0
+    guidance: int = 8
     seed: int = 0
     align: bool = False
     orientation_noise: float = 0.01
@@ -46,6 +47,7 @@ class FuseOptions:
             ("steps", 2, 1000),
             ("particles", 1, 10_000),
             ("moves", 0, 1000),
+            ("guidance", 0, 1000),
             ("threads", 1, 1024),
         ):
             if not least <= getattr(self, name) <= most:

@@ -85,7 +85,7 @@ def fused(
     samples = drawn(
         network,
         observation,
-        SamplerOptions(options.steps, options.particles, options.moves),
+        SamplerOptions(options.steps, options.particles, options.moves, options.guidance),
         seed=options.seed,
         numbers=range(options.samples),
         threads=options.threads,

@@ -35,9 +35,9 @@ class GaussianPrior:
         """(n, d) expected noise in x (n, d) at time t, the same for all: b Σ_t^-1 (x - a mean) with
         Σ_t = a² Σ + b² I."""
         kept = float(signal()[int(t[0])])
-        spread = kept * self.covariance + (1 - kept) * np.eye(len(self.mean))
-        away = x.double().numpy() - kept**0.5 * self.mean
-        return torch.from_numpy((1 - kept) ** 0.5 * np.linalg.solve(spread, away.T).T).float()
+        spread = torch.from_numpy(kept * self.covariance + (1 - kept) * np.eye(len(self.mean)))
+        away = x.double() - torch.from_numpy(kept**0.5 * self.mean)
+        return ((1 - kept) ** 0.5 * torch.linalg.solve(spread, away.T).T).float()
 
     def posterior(self, observation: Observation) -> tuple[Floats, Floats]:
         """Mean (d,) and covariance (d, d), given y_0 = M x_0 + n."""

@@ -93,6 +93,11 @@ class ObservedPath:
         remaining = own if self.published else (own - self.relative[k]).clamp_min(0)
         return torch.where(self.observation.measured, remaining, torch.inf)
 
+    def exact(self, k: int) -> Tensor:
+        """(…) 0 where a level's value is known exactly, infinite elsewhere: for a sampler that has
+        the rest of what was measured from somewhere else."""
+        return torch.where(self.alone(k) == 0, 0.0, torch.inf)
+
 
 def diffused(
     observation: Observation,

@@ -1,7 +1,8 @@
 """K samples of a map, given what was measured of it: independent systems, each with its own seed.
 
 A sample follows from the seed and its number alone, so that any of them can be drawn anywhere, in
-any order. What they share and where they differ is in `summaries`.
+any order. Guided ones begin with what was measured nearest, and noise. What samples share and where
+they differ is in `summaries`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,7 +22,7 @@ from ebsdarchive.multimodal.observation import Observation
 from ebsdarchive.multimodal.windows import Tiled
 from ebsdarchive.restorers.diffusion import generators
 
-__all__ = ["drawn"]
+__all__ = ["drawn", "nearest_measured"]
 
 
 @torch.no_grad()
@@ -60,21 +62,36 @@ def drawn(
     whole = _enlarged(observation, network.config.window)
     shape = (whole.values.shape[1], whole.values.shape[2])
     tiled = Tiled(network, network.config.window, shape)
-    done = [0] * len(numbers)
+    done = [0.0] * len(numbers)
+    begin = nearest_measured(whole) if options.guidance else None
 
     def draw(place: int) -> Tensor:
         (stream,) = generators(seed, [numbers[place]])
 
-        def step(count: int) -> None:
-            done[place] = count
+        def step(part: float) -> None:
+            done[place] = part
             if told is not None:
-                told(sum(done) / (options.steps * len(numbers)))
+                told(sum(done) / len(numbers))
 
-        found = filtered(tiled, whole, options, stream, step)
+        found = filtered(tiled, whole, options, stream, step, begin)
         return found.one(stream)[:, :ny, :nx]
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
         return torch.stack(list(pool.map(draw, range(len(numbers)))))
+
+
+def nearest_measured(observation: Observation) -> Tensor | None:
+    """(c, y, x) an observation with the values of the nearest measured pixel where it has none;
+    None if nothing is measured of a channel."""
+    found = observation.values.clone()
+    for values, measured in zip(found, observation.measured, strict=True):
+        if not bool(measured.any()):
+            return None
+        there = distance_transform_edt(
+            ~measured.numpy(), return_distances=False, return_indices=True
+        )
+        values.copy_(values[tuple(torch.from_numpy(axis).long() for axis in there)])
+    return found
 
 
 def _enlarged(observation: Observation, window: int) -> Observation:

@@ -43,6 +43,10 @@ class NoiseLevels:
         """(n + 1,) ρ_k = b_k / a_k: noise in units of the clean map."""
         return ((1 - self.signal) / self.signal).sqrt()
 
+    def reached(self, noise: float) -> int:
+        """The highest level, of 1 and above, with a ρ of no more than `noise`."""
+        return max(1, int((self.relative <= noise).sum()) - 1)
+
     def step(self, k: int) -> Step:
         """From level k to k - 1."""
         above, below = float(self.signal[k]), float(self.signal[k - 1])
@@ -74,7 +78,14 @@ class Step:
 
     def mean(self, x: Tensor, epsilon: Tensor, clip: bool) -> Tensor:
         """(n, …) mean of x_{k-1}, given the noise predicted in x_k; `clip` keeps x̂_0 in ± 1."""
-        clean = (x - (1 - self.above) ** 0.5 * epsilon) / self.above**0.5
+        return self.towards(self.clean(x, epsilon), x, clip)
+
+    def clean(self, x: Tensor, epsilon: Tensor) -> Tensor:
+        """(n, …) x̂_0, given the noise predicted in x_k."""
+        return (x - (1 - self.above) ** 0.5 * epsilon) / self.above**0.5
+
+    def towards(self, clean: Tensor, x: Tensor, clip: bool) -> Tensor:
+        """(n, …) mean of x_{k-1}, given x̂_0 and x_k."""
         if clip:
             clean = clean.clamp(-1, 1)
         return self.of_clean * clean + self.of_noisy * x

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ebsdarchive.errors import ArgumentError
 
@@ -72,7 +73,11 @@ class Tiled:
         for start in range(0, len(jobs), AT_ONCE):
             part = jobs[start : start + AT_ONCE]
             windows = torch.stack([x_t[i, :, y : y + side, x : x + side] for i, y, x in part])
-            found = self.predict(windows, t[[i for i, _, _ in part]])
+            times = t[[i for i, _, _ in part]]
+            if x_t.requires_grad:  # a large map's activations are more than memory: made again
+                found = checkpoint(self.predict, windows, times, use_reentrant=False)
+            else:
+                found = self.predict(windows, times)
             for (i, y, x), noise in zip(part, found, strict=True):
                 out[i, :, y : y + side, x : x + side] += self.weight * noise
         return out / self.total
