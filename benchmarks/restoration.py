@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import hdf5plugin  # noqa: F401  (filters)
@@ -57,7 +58,8 @@ class Methods:
             checkpoint = read_checkpoint(path)
             for method, known in METHODS.items():
                 if known.learned and checkpoint.method == (known.models_of or method):
-                    self.models[method] = (method, checkpoint)
+                    name = f"{method}, {Path(path).stem}" if method in self.models else method
+                    self.models[name] = (method, checkpoint)
 
     def names(self, neighbours: bool = True) -> Iterator[str]:
         """All of them; without neighbours, those that make something of a pattern alone."""
