@@ -29,7 +29,7 @@ from ebsdarchive.multimodal.edge_maps import edge_strength, edges_of
 from ebsdarchive.multimodal.equivalents import nearest_equivalents
 from ebsdarchive.multimodal.filtering import SamplerOptions, filtered
 from ebsdarchive.multimodal.fuse_options import FuseOptions
-from ebsdarchive.multimodal.fusion import fused
+from ebsdarchive.multimodal.fusion import edges_between, fused, strengths_of
 from ebsdarchive.multimodal.gaussian import GaussianPrior
 from ebsdarchive.multimodal.metrics import blurred_bce, chamfer, disorientation_deg
 from ebsdarchive.multimodal.observation import Observation
@@ -251,21 +251,19 @@ def sampled(network, one, chosen, options: FuseOptions, counts) -> dict[int, lis
     """Figures of the first K of the samples, for each K."""
     seen = observation_of(one, chosen, network.config)
     samples = fused(network, seen, options).samples
-    return {count: judged_samples(network, one, samples[:count]) for count in counts}
+    return {count: judged_samples(network, one, samples[:count], chosen) for count in counts}
 
 
-def judged_samples(network, one: SyntheticMap, some: torch.Tensor) -> list[float]:
+def judged_samples(network, one: SyntheticMap, some: torch.Tensor, chosen) -> list[float]:
     """Figures of all samples together."""
     n = network.config.orientation
-    quaternions = mean = None
+    mean = None
     if n:
         quaternions = np.stack([from_channels(x[:n].numpy(), GROUP) for x in some])
         mean = orientation_summary(quaternions, GROUP).mean
-    if network.config.channels > n:
-        strengths = [edge_strength(x[n:].numpy()) for x in some]
-    else:
-        strengths = [turned_to_neighbours(q, GROUP) for q in quaternions]
-    return judged(one, edges_of(np.stack(strengths)).lines, mean)
+    oriented = n > 0 and bool(chosen.any())
+    edges = edges_between(strengths_of(network.config, some, oriented), oriented)
+    return judged(one, edges.lines, mean)
 
 
 def sampler_of(args: argparse.Namespace) -> dict[str, int]:
@@ -324,7 +322,7 @@ def maps(args: argparse.Namespace) -> None:
                 seen = observation_of(one, chosen, network.config)
                 samples = dps_of_map(network, seen, args.samples, 2 * args.sampling_steps, args.dps)
                 label = f"DPS (deepinv), weight {args.dps:g}, K = {args.samples}"
-                rows.setdefault(label, []).append(judged_samples(network, one, samples))
+                rows.setdefault(label, []).append(judged_samples(network, one, samples, chosen))
             if share == "0":
                 lines = edges_of([edge_strength(one.light)]).lines
                 rows.setdefault("Sobel on the light", []).append(judged(one, lines, None))

@@ -8,9 +8,12 @@ import torch
 
 from ebsdarchive.crystal_map import symmetry_quaternions
 from ebsdarchive.errors import ArgumentError
+from ebsdarchive.multimodal import map_network
 from ebsdarchive.multimodal.alignment import fitted_alignment
 from ebsdarchive.multimodal.edge_maps import Edges, edge_strength, edges_of, grains_of
+from ebsdarchive.multimodal.fusion import edges_between, strengths_of
 from ebsdarchive.multimodal.metrics import blurred_bce, chamfer, disorientation_deg
+from ebsdarchive.multimodal.orientation_channels import to_channels
 from ebsdarchive.multimodal.summaries import light_summary, orientation_summary
 from ebsdarchive.multimodal.synthetic_maps import boundaries_of
 from ebsdarchive.simulation.rotations import from_vectors, product, uniform_quaternions
@@ -45,6 +48,31 @@ def test_blurred_cross_entropy_is_least_for_the_truth_and_rises_with_the_distanc
     assert costs == sorted(costs)
     assert costs[4] > 2 * costs[0]
     assert blurred_bce(np.zeros_like(true), true) > costs[1]
+
+
+def test_boundaries_are_high_angles_that_most_samples_agree_on_or_edges_of_light():
+    config = map_network.build({"base": 4, "levels": 2, "time_width": 16}).config
+    rng = np.random.default_rng(3)
+    first, grains = uniform_quaternions(1, rng), two_grains()
+
+    def sample(angle_deg, light, at=17):
+        axis = np.array([[np.radians(angle_deg), 0, 0]])
+        both = np.concatenate([first, product(from_vectors(axis), first)])
+        channels = np.concatenate([
+            to_channels(both[two_grains(at=at)], GROUP, grains=two_grains(at=at)),
+            light * (grains + 0.02 * rng.standard_normal((3, *grains.shape))),
+        ])  # fmt: skip
+        return torch.tensor(channels, dtype=torch.float32)
+
+    def lines(samples, oriented):
+        return edges_between(strengths_of(config, torch.stack(samples), oriented), oriented).lines
+
+    high = lines([sample(40, 0)] * 3, True)
+    assert chamfer(high, boundaries_of(grains)).both < 1.1
+    assert not lines([sample(6, 0)] * 3, True).any()  # a low angle, however sharp
+    assert not lines([sample(40, 0, at=at) for at in (8, 17, 30)], True).any()  # no agreement
+    assert not lines([sample(40, 0)] * 3, False).any()
+    assert chamfer(lines([sample(0, 1)] * 3, False), boundaries_of(grains)).both < 1.1
 
 
 def test_disorientation_knows_equivalent_orientations_of_hexagonal_crystals():

@@ -1,4 +1,4 @@
-"""Boundaries by the strength of edges: Sobel, mean over samples, threshold at the knee, grains."""
+"""Boundaries by the strength of edges, of light or orientation: mean over samples, threshold."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import numpy.typing as npt
 from ebsdarchive.analysis.grains import ranks_by_area
 from ebsdarchive.errors import ArgumentError
 
-__all__ = ["Edges", "edge_strength", "edges_of", "grains_of", "knee", "require_area"]
+__all__ = [
+    "HIGH_ANGLE_DEG", "MOST", "Edges", "edge_strength", "edges_of", "grains_of", "knee",
+    "require_area",
+]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
 
+HIGH_ANGLE_DEG = 15.0  # from which on boundaries count as high-angle ones, all the same
+MOST = 0.9  # of the samples, that agree on a boundary of orientations
 SMOOTHING = 0.01  # of the sorted strengths, as a share of their number
 CURVE = 2000  # points of the sorted curve that the knee is looked for on
 SHORTEST = 8  # pixels of a piece of boundary; what is shorter is noise
@@ -28,7 +33,7 @@ class Edges:
     strength
         Mean over the samples.
     threshold
-        Strength at the knee.
+        Strength from which on a pixel belongs to a boundary.
     lines
         bool, what is above the threshold, thinned to lines of one pixel; specks are left out.
     probability
@@ -41,8 +46,9 @@ class Edges:
     probability: Floats
 
 
-def edges_of(strengths: npt.ArrayLike) -> Edges:
-    """Boundaries by the strengths of edges in (k, y, x) samples of a map.
+def edges_of(strengths: npt.ArrayLike, threshold: float | None = None) -> Edges:
+    """Boundaries by the strengths of edges in (k, y, x) samples of a map; the threshold is that at
+    the knee of their mean, if none is given.
 
     Raises
     ------
@@ -54,7 +60,7 @@ def edges_of(strengths: npt.ArrayLike) -> Edges:
     each = np.asarray(strengths, np.float64)
     require_area(each.shape[1:])
     mean = each.mean(axis=0)
-    threshold = knee(mean)
+    threshold = knee(mean) if threshold is None else threshold
     lines = skeletonize(_pieces(mean > threshold, SHORTEST, corners=True) > 0)
     return Edges(mean, threshold, lines, (each > threshold).mean(axis=0))
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.multimodal.alignment import fitted_alignment, require_enough
-from ebsdarchive.multimodal.edge_maps import Edges, edge_strength, edges_of
+from ebsdarchive.multimodal.edge_maps import HIGH_ANGLE_DEG, MOST, Edges, edge_strength, edges_of
 from ebsdarchive.multimodal.filtering import SamplerOptions
 from ebsdarchive.multimodal.fuse_options import FuseOptions
-from ebsdarchive.multimodal.map_network import MapNetwork
+from ebsdarchive.multimodal.map_network import MapConfig, MapNetwork
 from ebsdarchive.multimodal.observation import Observation
 from ebsdarchive.multimodal.orientation_channels import from_channels
 from ebsdarchive.multimodal.posterior_maps import drawn
@@ -27,7 +27,7 @@ from ebsdarchive.multimodal.summaries import (
     turned_to_neighbours,
 )
 
-__all__ = ["Fusion", "fused"]
+__all__ = ["Fusion", "edges_between", "fused", "strengths_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,8 +45,9 @@ class Fusion:
     light, light_spread
         (p, y, x) mean and standard deviation; None of orientation alone.
     strengths
-        (k, y, x) how strong an edge each sample has: of light where there is some, else degrees of
-        orientation to the next pixels.
+        (k, y, x) as `strengths_of` has them.
+    oriented
+        Whether they are those of orientations.
     """
 
     samples: Tensor
@@ -54,11 +55,12 @@ class Fusion:
     light: Floats | None
     light_spread: Floats | None
     strengths: Floats
+    oriented: bool
 
     @cached_property
     def edges(self) -> Edges:
         """Of all samples. Raises ArgumentError if the map is too small to have any."""
-        return edges_of(self.strengths)
+        return edges_between(self.strengths, self.oriented)
 
 
 def fused(
@@ -104,10 +106,34 @@ def fused(
         orientation = orientation_summary(quaternions, config.point_group)
     if config.channels > n:
         light, light_spread = light_summary(samples[:, n:].numpy())
-        strengths = [edge_strength(sample[n:].numpy()) for sample in samples]
-    else:
-        strengths = [turned_to_neighbours(q, config.point_group) for q in quaternions]
-    return Fusion(samples, orientation, light, light_spread, np.stack(strengths))
+    oriented = n > 0 and (bool(measured.any()) or light is None)
+    strengths = strengths_of(config, samples, oriented)
+    return Fusion(samples, orientation, light, light_spread, strengths, oriented)
+
+
+def strengths_of(config: MapConfig, samples: Tensor, oriented: bool) -> Floats:
+    """(k, y, x) how strong an edge each of the samples (k, c, y, x) of a network has at each pixel.
+
+    Of orientations (`oriented`), degrees to the next pixels, up to those of a high-angle boundary:
+    the light, which went into them, cannot tell grains whose c-axes look alike. Else the slope of
+    the light; that is what to take where no orientation was measured.
+    """
+    n = config.orientation
+    if oriented:
+        found = [
+            turned_to_neighbours(
+                from_channels(sample[:n].numpy(), config.point_group), config.point_group
+            )
+            for sample in samples
+        ]
+        return np.minimum(found, HIGH_ANGLE_DEG)
+    return np.stack([edge_strength(sample[n:].numpy()) for sample in samples])
+
+
+def edges_between(strengths: Floats, oriented: bool) -> Edges:
+    """Boundaries by what `strengths_of` gave (k, y, x): of orientations, where most samples have a
+    high-angle boundary; of light, above the knee, for nothing says how strong its edges are."""
+    return edges_of(strengths, MOST * HIGH_ANGLE_DEG if oriented else None)
 
 
 def _aligned(samples: Tensor, orientation: Tensor, measured: Tensor, seed: int) -> Tensor:

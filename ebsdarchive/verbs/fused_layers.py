@@ -114,6 +114,8 @@ class FusedLayers:
         write_fused_map(group, self.name, made)
 
     def _write_boundaries(self, group: h5py.Group) -> None:
+        from ebsdarchive.multimodal.edge_maps import HIGH_ANGLE_DEG
+
         share = self.found.edges.probability.astype(np.float32)
         self._map(group, "grains", self.labels, "Grain (estimate)")
         self._map(group, "boundary-share", share, "Samples with a boundary (estimate)")
@@ -124,8 +126,8 @@ class FusedLayers:
             label_map=f"{self.name}-grains",
             derived_from=self._derived_from,
             measure=(
-                "disorientation to the next sample (deg)"
-                if self.found.light is None
+                f"disorientation to the next sample (deg, at most {HIGH_ANGLE_DEG:g})"
+                if self.found.oriented
                 else "Sobel gradient of light (per sample of the raster)"
             ),
         )
