@@ -56,16 +56,17 @@ def test_particles_follow_the_exact_posterior_of_a_gaussian(prior, sigma):
     assert (np.abs(second - exact) < allowed).all()
 
 
+@pytest.mark.parametrize("remedy", ["moves", "guidance"])
 @pytest.mark.parametrize("sigma", [0.0, 0.1])
-def test_moves_bring_a_single_particle_to_the_posterior(prior, sigma):
+def test_moves_or_guidance_make_a_single_particle_a_sample_of_the_posterior(prior, sigma, remedy):
     observation = observed(prior, sigma)
     _, exact = prior.posterior(observation)
     widest = np.diag(exact).max() ** 0.5
     far = {}
-    for moves in (0, 8):
-        options = SamplerOptions(steps=20, particles=1, moves=moves, clip=False)
+    for times in (0, 8):
+        options = SamplerOptions(steps=20, particles=1, clip=False, **{remedy: times})
         (mean, _), (second, _) = moments(prior, observation, 60, options)
-        far[moves] = np.abs(mean).max() / widest, np.abs(second - exact).max() / widest**2
+        far[times] = np.abs(mean).max() / widest, np.abs(second - exact).max() / widest**2
     assert far[8][0] < 0.6 < 1.0 < far[0][0]
     assert far[8][1] < 0.6 < 1.0 < far[0][1]
 
@@ -124,20 +125,6 @@ def test_a_model_whose_derivative_is_no_covariance_moves_nothing_far(prior):
         found = guided_clean(wild, x, step, observation, 8)
         away = found - step.clean(x, wild(x, torch.tensor([step.time])))
         assert float(away.abs().max()) <= 1.0001 * FARTHEST * rho + 1e-3 * float(found.abs().max())
-
-
-@pytest.mark.parametrize("sigma", [0.0, 0.1])
-def test_a_guided_particle_is_a_sample_of_the_posterior(prior, sigma):
-    observation = observed(prior, sigma)
-    _, exact = prior.posterior(observation)
-    widest = np.diag(exact).max() ** 0.5
-    far = {}
-    for guidance in (0, 8):
-        options = SamplerOptions(steps=20, particles=1, guidance=guidance, clip=False)
-        (mean, _), (second, _) = moments(prior, observation, 60, options)
-        far[guidance] = np.abs(mean).max() / widest, np.abs(second - exact).max() / widest**2
-    assert far[8][0] < 0.5 < 1.0 < far[0][0]
-    assert far[8][1] < 0.6 < 1.0 < far[0][1]
 
 
 def test_a_particle_may_begin_with_a_map_and_is_as_near_to_it_as_the_noise_says(prior):
