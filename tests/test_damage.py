@@ -55,6 +55,21 @@ def test_a_changed_byte_is_reported_or_was_in_unused_space(
     assert len(reported) > 60
 
 
+@pytest.mark.parametrize("name", ["t\x1eny", "t\niny", "t\u2028y", "\x1b[2Jtiny"])
+def test_a_damaged_name_is_reported_in_one_line_that_a_terminal_can_print(
+    full_archive: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "named.h5"
+    shutil.copyfile(full_archive, path)
+    with h5py.File(path, "r+") as file:
+        file.move("archive/models/tiny", f"archive/models/{name}")
+    report = ebsdarchive.verify(path)
+    assert any("found this as well" in fault for fault in report.all_faults)
+    for text in (*report.all_faults, *report.layers):
+        assert text.isprintable()
+    assert "models/" + name.encode("unicode_escape").decode() in report.layers
+
+
 @posix
 def test_a_file_cut_short_or_with_lost_sectors_is_reported(
     full_archive: Path, tmp_path: Path

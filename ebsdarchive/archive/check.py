@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 
 from ebsdarchive.archive.auxiliary import auxiliary_faults
-from ebsdarchive.archive.conformity import attribute, check_node
+from ebsdarchive.archive.conformity import attribute, check_node, printable
 from ebsdarchive.archive.description import read_grid
 from ebsdarchive.archive.file import archive_group, readable
 from ebsdarchive.archive.layers import block_nodes, contents, read_contents
@@ -123,6 +123,11 @@ def check_archive(
         for name, faults in report.layers.items():
             for node in nodes.get(name, []):
                 faults += _guarded(faults, node, check_blocks, report.path, node, progress) or []
+    report.faults = [printable(fault) for fault in report.faults]
+    report.layers = {
+        printable(name): [printable(fault) for fault in faults]
+        for name, faults in report.layers.items()
+    }
     return report
 
 

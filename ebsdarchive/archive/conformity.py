@@ -23,7 +23,15 @@ from ebsdarchive.schema import (
     load_schema,
 )
 
-__all__ = ["attribute", "attributes_of", "check_node", "plain", "require_kind", "schema_of"]
+__all__ = [
+    "attribute",
+    "attributes_of",
+    "check_node",
+    "plain",
+    "printable",
+    "require_kind",
+    "schema_of",
+]
 
 _SAID_BY_ALL = ("encoding-type", "encoding-version", "sha256")
 _TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "int": (int,), "float": (float, int)}
@@ -88,7 +96,7 @@ def check_node(group: h5py.Group, kind_name: str, symbols: dict[str, Any]) -> li
     """
     where = group.name.rstrip("/")
     try:
-        return [_printable(fault) for fault in _check(group, where, kind_name, symbols)]
+        return [printable(fault) for fault in _check(group, where, kind_name, symbols)]
     except (ArchiveError, *READ_ERRORS) as error:
         return [f"{where or '/'}: expected a readable node, found damage ({_reason(error)})"]
 
@@ -213,7 +221,7 @@ def _check_dataset(dataset: h5py.Dataset, spec: Dataset, symbols: dict[str, int]
     return faults
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text in one line: damaged names may hold anything."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
