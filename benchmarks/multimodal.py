@@ -29,15 +29,20 @@ from ebsdarchive.multimodal.edge_maps import edge_strength, edges_of
 from ebsdarchive.multimodal.equivalents import nearest_equivalents
 from ebsdarchive.multimodal.filtering import SamplerOptions, filtered
 from ebsdarchive.multimodal.fuse_options import FuseOptions
-from ebsdarchive.multimodal.fusion import edges_between, fused, strengths_of
+from ebsdarchive.multimodal.fusion import (
+    corrected,
+    edges_between,
+    fused,
+    orientations_of,
+    strengths_of,
+)
 from ebsdarchive.multimodal.gaussian import GaussianPrior
 from ebsdarchive.multimodal.metrics import blurred_bce, chamfer, disorientation_deg
 from ebsdarchive.multimodal.observation import Observation
-from ebsdarchive.multimodal.orientation_channels import from_channels
 from ebsdarchive.multimodal.perturbations import MODERATE
 from ebsdarchive.multimodal.posterior_maps import drawn
 from ebsdarchive.multimodal.schedule import signal
-from ebsdarchive.multimodal.summaries import orientation_summary, turned_to_neighbours
+from ebsdarchive.multimodal.summaries import turned_to_neighbours
 from ebsdarchive.multimodal.synthetic_maps import SyntheticMap, SyntheticMaps
 from ebsdarchive.multimodal.windows import Tiled
 from ebsdarchive.restorers.checkpoint import read_checkpoint
@@ -247,23 +252,26 @@ def judged(one: SyntheticMap, lines: np.ndarray, quaternions: np.ndarray | None)
     return [*row, angles.mean(), np.median(angles), 100 * (angles < 5).mean()]
 
 
-def sampled(network, one, chosen, options: FuseOptions, counts) -> dict[int, list[float]]:
-    """Figures of the first K of the samples, for each K."""
+def sampled(network, one, chosen, count: int, args: argparse.Namespace) -> torch.Tensor:
+    """(k, c, y, x) samples of a network, as they are drawn."""
     seen = observation_of(one, chosen, network.config)
-    samples = fused(network, seen, options).samples
-    return {count: judged_samples(network, one, samples[:count], chosen) for count in counts}
+    sampler = SamplerOptions(**sampler_of(args))
+    return drawn(network, seen, sampler, seed=0, numbers=range(count))
 
 
-def judged_samples(network, one: SyntheticMap, some: torch.Tensor, chosen) -> list[float]:
+def judged_samples(
+    network, one: SyntheticMap, some: torch.Tensor, chosen, align: str = "grains"
+) -> list[float]:
     """Figures of all samples together."""
     n = network.config.orientation
-    mean = None
+    median, seen = None, observation_of(one, chosen, network.config)
+    if align == "network":
+        some = corrected(network.config, some, seen, seed=0)
     if n:
-        quaternions = np.stack([from_channels(x[:n].numpy(), GROUP) for x in some])
-        mean = orientation_summary(quaternions, GROUP).mean
+        median = orientations_of(network.config, some, seen, align == "grains").median
     oriented = n > 0 and bool(chosen.any())
     edges = edges_between(strengths_of(network.config, some, oriented), oriented)
-    return judged(one, edges.lines, mean)
+    return judged(one, edges.lines, median)
 
 
 def sampler_of(args: argparse.Namespace) -> dict[str, int]:
@@ -308,15 +316,16 @@ def maps(args: argparse.Namespace) -> None:
                 most = 16 if name == "multimodal" and share in args.scaled else args.samples
                 counts = sorted({1, 4, most} if most > 4 else {1, most})
                 wanted = {f"{name}, K = {k}": k for k in counts}
-                options = FuseOptions(most, **sampler_of(args))
-                found = sampled(network, one, chosen, options, counts)
+                samples = sampled(network, one, chosen, most, args)
                 for label, k in wanted.items():
-                    rows.setdefault(label, []).append(found[k])
-                if args.align and name == "multimodal" and chosen.sum() >= 16:
-                    options = FuseOptions(args.samples, align=True, **sampler_of(args))
-                    found = sampled(network, one, chosen, options, [args.samples])
-                    label = f"{name}, K = {args.samples}, aligned"
-                    rows.setdefault(label, []).append(found[args.samples])
+                    figures = judged_samples(network, one, samples[:k], chosen)
+                    rows.setdefault(label, []).append(figures)
+                some = samples[: args.samples]
+                for align in ("none", "network"):
+                    if name == "multimodal" and 16 <= chosen.sum() < chosen.size:
+                        figures = judged_samples(network, one, some, chosen, align)
+                        label = f"{name}, K = {len(some)}, align {align}"
+                        rows.setdefault(label, []).append(figures)
             if args.dps and share != "0":
                 network = networks["multimodal"]
                 seen = observation_of(one, chosen, network.config)
@@ -386,7 +395,7 @@ def pictures(args: argparse.Namespace) -> None:
         ("measured, 1/16", colours(sparse)),
         ("nearest", nearest),
         ("a sample", colours(found.samples[0, :3].numpy())),
-        ("mean", colours_of(found.orientation.mean, one)),
+        ("median, grains aligned", colours_of(found.orientation.median, one)),
         ("spread, °", found.orientation.spread_deg),
         ("light, true", colours(one.channels[3:])),
         ("light, observed", colours(one.light)),
@@ -466,7 +475,6 @@ def main() -> None:
             part.add_argument("--light-model", help="model of light alone")
             part.add_argument("--maps", type=int, default=4)
             part.add_argument("--noisy", action="store_true")
-            part.add_argument("--align", action="store_true")
             part.add_argument(
                 "--dps", type=float, metavar="WEIGHT", help="the peer of deepinv, too"
             )

@@ -214,12 +214,16 @@ def test_orientations_alone_and_light_alone_are_enough(indexed, models):
 
 
 def test_alignment_is_fitted_where_orientations_were_measured(indexed, models):
-    options = FuseOptions(samples=2, steps=4, orientation_noise=0.3, align=True)
-    for name, chosen in (("plain", FuseOptions(2, 4, orientation_noise=0.3)), ("fit", options)):
-        ebsdarchive.fuse_superres(indexed, options=chosen, model=models["multimodal"], name=name)
-    plain, aligned = (layer(indexed, name, read_fused_map) for name in ("plain", "fit"))
-    assert not np.array_equal(plain.quaternions, aligned.quaternions)
-    assert aligned.parameters["align"] is True
+    for align in ("none", "network", "grains"):
+        options = FuseOptions(samples=2, steps=4, orientation_noise=0.3, align=align)
+        ebsdarchive.fuse_superres(indexed, options=options, model=models["multimodal"], name=align)
+    none, network, grains = (
+        layer(indexed, name, read_fused_map) for name in ("none", "network", "grains")
+    )
+    for aligned in (network, grains):
+        assert not np.array_equal(none.quaternions, aligned.quaternions)
+    assert network.parameters["align"] == "network"
+    assert FuseOptions().align == grains.parameters["align"] == "grains"
 
 
 def test_what_cannot_be_done_is_said_in_a_line_and_changes_nothing(indexed, models, archive_path):
@@ -235,6 +239,8 @@ def test_what_cannot_be_done_is_said_in_a_line_and_changes_nothing(indexed, mode
         (ArgumentError, "results out of superres",
          lambda: ebsdarchive.fuse(indexed, ("grains",), options=FEW, model=model)),
         (ArgumentError, "samples: expected from 1", lambda: FuseOptions(samples=0)),
+        (ArgumentError, "align: expected one of grains, network, none, found 'grain'",
+         lambda: FuseOptions(align="grain")),
         (ArgumentError, "orientation_noise: expected from 0",
          lambda: FuseOptions(orientation_noise=float("nan"))),
         (ArgumentError, "fewer per step",
@@ -260,7 +266,7 @@ def test_what_cannot_be_done_is_said_in_a_line_and_changes_nothing(indexed, mode
 def test_what_cannot_come_out_is_said_before_samples_are_drawn(indexed, models, make_archive):
     row = make_archive(ny=1, nx=7, sy=3, sx=5, described=False)
     write_orientations(row, np.tile([1.0, 0, 0, 0], (7, 1)))
-    align, model = FuseOptions(samples=2, steps=3, align=True), models["multimodal"]
+    align, model = FuseOptions(samples=2, steps=3, align="network"), models["multimodal"]
     for words, call, path, settings in (
         ("at least 16 measured points, found 7", ebsdarchive.fuse_superres, row,
          {"options": align, "model": model}),

@@ -32,7 +32,7 @@ class FusedMap:
     quaternions
         (rows, columns, 4) sample to crystal, in the sample frame of the map that was measured.
     spread_deg
-        (rows, columns) mean disorientation of the samples to their mean.
+        (rows, columns) mean disorientation of the samples to it.
     measured
         (rows, columns) bool.
     orientation_map, light

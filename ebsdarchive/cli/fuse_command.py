@@ -11,6 +11,7 @@ import click
 
 from ebsdarchive.cli.options import PathType, progress_bar, readable_bytes
 from ebsdarchive.cli.teaching import TrainingLines, training_options
+from ebsdarchive.multimodal.fuse_options import ALIGNMENTS, FuseOptions
 
 
 @click.group("fuse")
@@ -72,8 +73,11 @@ def _fusing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 AlignOption = click.option(
     "--align",
-    is_flag=True,
-    help="Correct the samples by a network that is fitted at the measured points.",
+    type=click.Choice(ALIGNMENTS),
+    default=ALIGNMENTS[0],
+    show_default=True,
+    help="Turn grains to what was measured in them, or correct the samples by a network that is "
+    "fitted at the measured points.",
 )
 
 
@@ -119,7 +123,6 @@ def denoise(archive: str, as_json: bool, **values: Any) -> None:
 
 def _run(result: str, archive: str, as_json: bool, values: dict[str, Any]) -> None:
     import ebsdarchive
-    from ebsdarchive.multimodal.fuse_options import FuseOptions
 
     names = {entry.name for entry in dataclasses.fields(FuseOptions)} & set(values)
     options = FuseOptions(**{name: values.pop(name) for name in names})

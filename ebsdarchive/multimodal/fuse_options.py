@@ -7,7 +7,9 @@ from typing import Any
 
 from ebsdarchive.errors import ArgumentError
 
-__all__ = ["FuseOptions"]
+__all__ = ["ALIGNMENTS", "FuseOptions"]
+
+ALIGNMENTS = ("grains", "network", "none")
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class FuseOptions:
     seed
         Of everything; sample k follows from it and k.
     align
-        Whether an alignment network corrects the orientations of the samples.
+        How orientations between the measured ones are corrected: "grains" are turned to what was
+        measured in them, a "network" is fitted where something was measured; "none".
     orientation_noise, light_noise
         σ of measured channels, in [-1, 1]; None estimates that of light from its pixels.
     threads
@@ -36,7 +39,7 @@ class FuseOptions:
     moves: int = 0
     guidance: int = 8
     seed: int = 0
-    align: bool = False
+    align: str = "grains"
     orientation_noise: float = 0.01
     light_noise: float | None = None
     threads: int = 1
@@ -58,6 +61,10 @@ class FuseOptions:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 10:
                 raise ArgumentError(f"{name}: expected from 0 to 10, found {value}")
+        if self.align not in ALIGNMENTS:
+            raise ArgumentError(
+                f"align: expected one of {', '.join(ALIGNMENTS)}, found {self.align!r}"
+            )
         if self.seed < 0:
             raise ArgumentError(f"seed: expected at least 0, found {self.seed}")
 

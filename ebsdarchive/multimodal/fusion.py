@@ -16,6 +16,7 @@ from ebsdarchive.multimodal.alignment import fitted_alignment, require_enough
 from ebsdarchive.multimodal.edge_maps import HIGH_ANGLE_DEG, MOST, Edges, edge_strength, edges_of
 from ebsdarchive.multimodal.filtering import SamplerOptions
 from ebsdarchive.multimodal.fuse_options import FuseOptions
+from ebsdarchive.multimodal.grain_alignment import aligned_to_grains
 from ebsdarchive.multimodal.map_network import MapConfig, MapNetwork
 from ebsdarchive.multimodal.observation import Observation
 from ebsdarchive.multimodal.orientation_channels import from_channels
@@ -24,10 +25,13 @@ from ebsdarchive.multimodal.summaries import (
     OrientationSummary,
     light_summary,
     orientation_summary,
+    spread_about,
     turned_to_neighbours,
 )
 
-__all__ = ["Fusion", "edges_between", "fused", "strengths_of"]
+__all__ = [
+    "Fusion", "corrected", "edges_between", "fused", "orientations_of", "strengths_of",
+]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,9 +43,10 @@ class Fusion:
     Parameters
     ----------
     samples
-        (k, c, y, x) in the network's channels; orientations aligned, if that was asked for.
+        (k, c, y, x) in the network's channels; orientations corrected by a network, if that was
+        asked for.
     orientation
-        Mean and spread, in the frame of the image; None of light alone.
+        Median and spread, in the frame of the image; None of light alone.
     light, light_spread
         (p, y, x) mean and standard deviation; None of orientation alone.
     strengths
@@ -78,7 +83,7 @@ def fused(
     """
     config = network.config
     measured = observation.measured[: config.orientation].all(0)
-    if options.align:  # before the work begins
+    if options.align == "network":  # before the work begins
         if not config.orientation:
             raise ArgumentError(
                 "alignment: expected a model of orientations, found one of light alone"
@@ -93,22 +98,46 @@ def fused(
         threads=options.threads,
         told=told,
     )
-    if options.align:
-        samples = _aligned(
-            samples, observation.values[: config.orientation], measured, options.seed
-        )
+    if options.align == "network":
+        samples = corrected(config, samples, observation, options.seed)
     n = config.orientation
     orientation, light, light_spread = None, None, None
     if n:
-        quaternions = np.stack(
-            [from_channels(sample[:n].numpy(), config.point_group) for sample in samples]
-        )
-        orientation = orientation_summary(quaternions, config.point_group)
+        orientation = orientations_of(config, samples, observation, options.align == "grains")
     if config.channels > n:
         light, light_spread = light_summary(samples[:, n:].numpy())
     oriented = n > 0 and (bool(measured.any()) or light is None)
     strengths = strengths_of(config, samples, oriented)
     return Fusion(samples, orientation, light, light_spread, strengths, oriented)
+
+
+def orientations_of(
+    config: MapConfig, samples: Tensor, observation: Observation, to_grains: bool
+) -> OrientationSummary:
+    """Median and spread of the orientations of samples (k, c, y, x); `to_grains`: with grains
+    turned to what was measured in them, those of the median and those of each sample."""
+    n, group = config.orientation, config.point_group
+    each = np.stack([from_channels(sample[:n].numpy(), group) for sample in samples])
+    found = orientation_summary(each, group)
+    if not to_grains:
+        return found
+    known = from_channels(observation.values[:n].numpy(), group)
+    measured = observation.measured[:n].all(0).numpy()
+    median, *each = (aligned_to_grains(q, known, measured, group) for q in (found.median, *each))
+    return OrientationSummary(median, spread_about(median, np.stack(each), group))
+
+
+def corrected(config: MapConfig, samples: Tensor, observation: Observation, seed: int) -> Tensor:
+    """(k, c, y, x) samples whose orientations a network corrects that is fitted to measured ones.
+
+    Raises ArgumentError if there are too few of them.
+    """
+    n = config.orientation
+    measured = observation.measured[:n].all(0)
+    network = fitted_alignment(samples, observation.values[:n], measured, seed)
+    out = samples.clone()
+    out[:, :n] = torch.from_numpy(network.aligned(samples)).clamp(-1, 1)
+    return out
 
 
 def strengths_of(config: MapConfig, samples: Tensor, oriented: bool) -> Floats:
@@ -134,11 +163,3 @@ def edges_between(strengths: Floats, oriented: bool) -> Edges:
     """Boundaries by what `strengths_of` gave (k, y, x): of orientations, where most samples have a
     high-angle boundary; of light, above the knee, for nothing says how strong its edges are."""
     return edges_of(strengths, MOST * HIGH_ANGLE_DEG if oriented else None)
-
-
-def _aligned(samples: Tensor, orientation: Tensor, measured: Tensor, seed: int) -> Tensor:
-    """(k, c, y, x) samples whose orientations a network corrects, from (o, y, x) measured ones."""
-    network = fitted_alignment(samples, orientation, measured, seed)
-    out = samples.clone()
-    out[:, : len(orientation)] = torch.from_numpy(network.aligned(samples)).clamp(-1, 1)
-    return out

@@ -13,12 +13,15 @@ __all__ = [
     "OrientationSummary",
     "light_summary",
     "orientation_summary",
+    "spread_about",
     "turned_to_neighbours",
+    "turns_between",
 ]
 
 Floats = npt.NDArray[np.float64]
 
-ROUNDS = 3  # of averaging and taking the equivalents nearest to the mean
+ROUNDS = 7  # of averaging
+NEAREST_DEG = 0.5  # to the median, from which on a sample weighs no more
 
 
 @dataclass(frozen=True)
@@ -27,32 +30,47 @@ class OrientationSummary:
 
     Parameters
     ----------
-    mean
+    median
         (y, x, 4) unit quaternions, sample to crystal.
     spread_deg
-        (y, x) mean disorientation of the samples to the mean; 0 of a single one.
+        (y, x) mean disorientation of the samples to the median; 0 of a single one.
     """
 
-    mean: Floats
+    median: Floats
     spread_deg: Floats
 
 
 def orientation_summary(quaternions: npt.ArrayLike, point_group: str) -> OrientationSummary:
-    """Mean and spread of (k, y, x, 4) orientations.
+    """Geometric median and spread of (k, y, x, 4) orientations.
 
-    Of equivalent quaternions those nearest to the mean count; the mean is their normalised sum,
-    begun at the sample that agrees best with the others.
+    That is the orientation of the least mean disorientation to all samples: unlike their mean it
+    stays where most are if one is far off. It is begun at the sample that agrees best with the
+    others, and found by sums of those equivalents that are nearest to it, each weighed by the
+    inverse of its angle (Weiszfeld 1937; on rotations Fletcher et al. 2009, doi:10.1016/
+    j.neuroimage.2008.10.052).
     """
     q = np.asarray(quaternions, np.float64)
-    shape = q.shape[1:]
-    q = q.reshape(len(q), -1, 4)
-    mean = _most_central(q, point_group)
-    for _ in range(ROUNDS if len(q) > 1 else 0):
-        total = sum(nearest_equivalents(sample, mean, point_group)[0] for sample in q)
-        mean = total / np.linalg.norm(total, axis=-1, keepdims=True)
-    inner = np.mean([_angles_deg(sample, mean, point_group) for sample in q], axis=0)
-    spread = np.zeros(len(mean)) if len(q) == 1 else inner
-    return OrientationSummary(mean.reshape(shape), spread.reshape(shape[:-1]))
+    each = q.reshape(len(q), -1, 4)
+    median = _most_central(each, point_group)
+    for turn in range(ROUNDS if len(q) > 1 else 0):
+        near = [nearest_equivalents(sample, median, point_group) for sample in each]
+        angles = np.stack([_opened_deg(cosine) for _, cosine in near])
+        if turn == 0 and len(q) == 2:
+            angles[:] = 1  # as near to one as to the other
+        weights = 1 / np.maximum(angles, NEAREST_DEG)
+        total = sum(w[:, None] * one for w, (one, _) in zip(weights, near, strict=True))
+        median = total / np.linalg.norm(total, axis=-1, keepdims=True)
+    median = median.reshape(q.shape[1:])
+    return OrientationSummary(median, spread_about(median, q, point_group))
+
+
+def spread_about(median: Floats, quaternions: Floats, point_group: str) -> Floats:
+    """(y, x) mean disorientation of (k, y, x, 4) samples to (y, x, 4); 0 of a single one."""
+    if len(quaternions) == 1:
+        return np.zeros(median.shape[:-1])
+    flat = median.reshape(-1, 4)
+    angles = [_angles_deg(sample.reshape(-1, 4), flat, point_group) for sample in quaternions]
+    return np.mean(angles, axis=0).reshape(median.shape[:-1])
 
 
 def light_summary(light: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -62,16 +80,25 @@ def light_summary(light: npt.ArrayLike) -> tuple[Floats, Floats]:
     return x.mean(axis=0), spread
 
 
-def turned_to_neighbours(quaternions: Floats, point_group: str) -> Floats:
-    """(y, x) largest disorientation, in degrees, to the next pixels, of (y, x, 4)."""
+def turns_between(
+    quaternions: Floats, point_group: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
+    """Disorientations (p,) in degrees of all pairs of neighbouring pixels of (y, x, 4), above or
+    beside one another, after the numbers of the first and second pixel of each."""
     shape = quaternions.shape[:2]
     number, q = np.arange(shape[0] * shape[1]).reshape(shape), quaternions.reshape(-1, 4)
-    strength = np.zeros(number.size)
-    for first, second in ((number[:-1], number[1:]), (number[:, :-1], number[:, 1:])):
-        angle = _angles_deg(q[first.ravel()], q[second.ravel()], point_group)
-        for ends in (first.ravel(), second.ravel()):
-            strength[ends] = np.maximum(strength[ends], angle)
-    return strength.reshape(shape)
+    first = np.concatenate([number[:-1].ravel(), number[:, :-1].ravel()])
+    second = np.concatenate([number[1:].ravel(), number[:, 1:].ravel()])
+    return first, second, _angles_deg(q[first], q[second], point_group)
+
+
+def turned_to_neighbours(quaternions: Floats, point_group: str) -> Floats:
+    """(y, x) largest disorientation, in degrees, to the next pixels, of (y, x, 4)."""
+    first, second, angle = turns_between(quaternions, point_group)
+    strength = np.zeros(quaternions.shape[0] * quaternions.shape[1])
+    for ends in (first, second):
+        np.maximum.at(strength, ends, angle)
+    return strength.reshape(quaternions.shape[:2])
 
 
 def _most_central(q: Floats, point_group: str) -> Floats:
@@ -89,5 +116,9 @@ def _most_central(q: Floats, point_group: str) -> Floats:
 
 def _angles_deg(q: Floats, reference: Floats, point_group: str) -> Floats:
     """(n,) disorientations."""
-    _, cosine = nearest_equivalents(q, reference, point_group)
+    return _opened_deg(nearest_equivalents(q, reference, point_group)[1])
+
+
+def _opened_deg(cosine: Floats) -> Floats:
+    """Angles of the cosines of their halves."""
     return np.degrees(2 * np.arccos(np.minimum(cosine, 1.0)))

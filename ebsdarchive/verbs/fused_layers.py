@@ -99,7 +99,7 @@ class FusedLayers:
         assert self.map_source is not None
         light = self.light_source
         made = FusedMap(
-            quaternions=from_image_frame(self.found.orientation.mean),
+            quaternions=from_image_frame(self.found.orientation.median),
             spread_deg=self.found.orientation.spread_deg.astype(np.float32),
             measured=self.seen.measured,
             phase=self.seen.phase,
