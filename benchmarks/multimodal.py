@@ -157,10 +157,16 @@ def gaussian(args: argparse.Namespace) -> None:
         seen = Observation(torch.tensor(y, dtype=torch.float32), measured, noise)
         exact_mean, exact = prior.posterior(seen)
         for steps in args.steps:
-            rows: list[tuple[str, int, dict]] = [("FPS-SMC", 256, {})]
+            rows: list[tuple[str, int, dict]] = [
+                ("FPS-SMC", 256, {}),
+                ("FPS-SMC, order 2", 256, {"order": 2}),
+            ]
             if steps == min(args.steps):
                 rows += [(f"one particle, moved {m} times", 1, {"moves": m}) for m in (0, 5, 20)]
-                rows.append(("one particle, guided", 1, {"guidance": 8}))
+                rows += [
+                    ("one particle, guided", 1, {"guidance": 8}),
+                    ("one particle, guided, order 2", 1, {"guidance": 8, "order": 2}),
+                ]
             if sigma:
                 rows.append(("FPS-SMC as published", 256, {"published": True}))
             for name, particles, changed in rows:

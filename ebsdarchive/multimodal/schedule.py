@@ -47,6 +47,15 @@ class NoiseLevels:
         """The highest level, of 1 and above, with a ρ of no more than `noise`."""
         return max(1, int((self.relative <= noise).sum()) - 1)
 
+    def ahead(self, k: int) -> float:
+        """How far the clean map that is expected moves on within step k, in parts of its way in the
+        step before: half the step's length in log a/b over that of the one before (Lu et al. 2022,
+        DPM-Solver++ 2M). 0 of the first step, and of the last, which is infinitely long."""
+        if k in (1, self.count):
+            return 0.0
+        logs = -self.relative[k - 1 : k + 2].log()
+        return float(0.5 * (logs[0] - logs[1]) / (logs[1] - logs[2]))
+
     def step(self, k: int) -> Step:
         """From level k to k - 1."""
         above, below = float(self.signal[k]), float(self.signal[k - 1])
