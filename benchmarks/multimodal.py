@@ -25,7 +25,7 @@ from skimage.morphology import skeletonize
 
 from ebsdarchive.multimodal import map_network
 from ebsdarchive.multimodal.archive_maps import white_noise
-from ebsdarchive.multimodal.edge_maps import edge_strength, edges_of
+from ebsdarchive.multimodal.edge_maps import edge_strength, edges_of, grains_of
 from ebsdarchive.multimodal.equivalents import nearest_equivalents
 from ebsdarchive.multimodal.filtering import SamplerOptions, filtered
 from ebsdarchive.multimodal.fuse_options import FuseOptions
@@ -247,6 +247,21 @@ def interpolated(one: SyntheticMap, chosen: np.ndarray, linear: bool) -> np.ndar
     return found.reshape(*chosen.shape, 4)
 
 
+def within_light(one: SyntheticMap, chosen: np.ndarray) -> np.ndarray:
+    """(y, x, 4) orientations of the nearest points measured in the grains that the light shows; of
+    the nearest of all where nothing was measured in one."""
+    from scipy.spatial import cKDTree
+
+    found = interpolated(one, chosen, False)
+    labels = grains_of(edges_of([edge_strength(one.light)]))
+    for label in np.unique(labels):
+        own = labels == label
+        if (own & chosen).any():
+            nearest = cKDTree(np.argwhere(own & chosen)).query(np.argwhere(own))[1]
+            found[own] = one.quaternions[own & chosen][nearest]
+    return found
+
+
 def judged(one: SyntheticMap, lines: np.ndarray, quaternions: np.ndarray | None) -> list[float]:
     """Chamfer forward, backward, both; BCE; mean and median disorientation, share within 5°."""
     distances = chamfer(lines, one.boundaries)
@@ -305,7 +320,7 @@ def maps(args: argparse.Namespace) -> None:
         "growth", SIDE, seed=SEED, light=light, windows_per_volume=1,
         perturbation=MODERATE if args.noisy else None,
     )  # fmt: skip
-    ones = [source[i] for i in range(args.maps)]
+    ones = [source[i] for i in range(args.first, args.first + args.maps)]
     head = "chamfer found→true, px | true→found | both | BCE | mean ° | median ° | within 5°, %"
     print(f"| share | method | {head} |")
     print(f"|{'---|' * 9}")
@@ -342,8 +357,11 @@ def maps(args: argparse.Namespace) -> None:
                 lines = edges_of([edge_strength(one.light)]).lines
                 rows.setdefault("Sobel on the light", []).append(judged(one, lines, None))
             else:
-                for name, linear in (("nearest", False), ("linear", True)):
-                    q = interpolated(one, chosen, linear)
+                for name, q in (
+                    ("nearest", interpolated(one, chosen, False)),
+                    ("linear", interpolated(one, chosen, True)),
+                    ("nearest in the light's grain", within_light(one, chosen)),
+                ):
                     lines = skeletonize(turned_to_neighbours(q, GROUP) > GRAIN_DEG)
                     rows.setdefault(name, []).append(judged(one, lines, q))
         for name, values in rows.items():
@@ -480,6 +498,7 @@ def main() -> None:
             part.add_argument("--ebsd", help="model of orientations alone")
             part.add_argument("--light-model", help="model of light alone")
             part.add_argument("--maps", type=int, default=4)
+            part.add_argument("--first", type=int, default=4, help="number of the first map")
             part.add_argument("--noisy", action="store_true")
             part.add_argument(
                 "--dps", type=float, metavar="WEIGHT", help="the peer of deepinv, too"

@@ -15,7 +15,7 @@ from ebsdarchive.multimodal.fusion import edges_between, strengths_of
 from ebsdarchive.multimodal.grain_alignment import aligned_to_grains
 from ebsdarchive.multimodal.metrics import blurred_bce, chamfer, disorientation_deg
 from ebsdarchive.multimodal.orientation_channels import to_channels
-from ebsdarchive.multimodal.summaries import light_summary, orientation_summary
+from ebsdarchive.multimodal.summaries import light_summary, orientation_summary, turns_between
 from ebsdarchive.multimodal.synthetic_maps import boundaries_of
 from ebsdarchive.simulation.rotations import from_vectors, product, uniform_quaternions
 
@@ -134,16 +134,18 @@ def test_grains_are_turned_to_what_was_measured_in_them():
     measured = np.zeros(grains.shape, bool)
     measured[3, 2] = measured[17, 30] = measured[22, 30] = True
     known = np.where(measured[..., None], true, np.nan)
-    found = aligned_to_grains(sampled, known, measured, GROUP)
+    turns = turns_between(sampled, GROUP)
+    found = aligned_to_grains(sampled, known, measured, turns)
     off = disorientation_deg(found, true, GROUP)
     assert disorientation_deg(sampled, true, GROUP).mean() > 2
     assert off[grains < 2].max() < 1e-4
     assert off[grains == 2].max() < 1e-4  # the way across the subgrain's boundary is longer
     one = np.zeros_like(measured)
     one[3, 2] = True
-    alone = aligned_to_grains(sampled, known, one, GROUP)
+    alone = aligned_to_grains(sampled, known, one, turns)
     assert np.array_equal(alone[grains > 0], sampled[grains > 0])  # nothing was measured in it
-    assert np.array_equal(aligned_to_grains(sampled, known, ~measured & measured, GROUP), sampled)
+    nowhere = np.zeros_like(measured)
+    assert np.array_equal(aligned_to_grains(sampled, known, nowhere, turns), sampled)
 
 
 def test_light_is_summed_up_by_mean_and_standard_deviation():

@@ -11,14 +11,14 @@ from ebsdarchive.analysis.grains import ranks_by_area
 from ebsdarchive.errors import ArgumentError
 
 __all__ = [
-    "HIGH_ANGLE_DEG", "MOST", "Edges", "edge_strength", "edges_of", "grains_of", "knee",
+    "BOUNDARY_DEG", "HIGH_ANGLE_DEG", "Edges", "edge_strength", "edges_of", "grains_of", "knee",
     "require_area",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
 
 HIGH_ANGLE_DEG = 15.0  # from which on boundaries count as high-angle ones, all the same
-MOST = 0.9  # of the samples, that agree on a boundary of orientations
+BOUNDARY_DEG = 0.9 * HIGH_ANGLE_DEG  # in the mean: 9 of 10 samples agree on a boundary
 SMOOTHING = 0.01  # of the sorted strengths, as a share of their number
 CURVE = 2000  # points of the sorted curve that the knee is looked for on
 SHORTEST = 8  # pixels of a piece of boundary; what is shorter is noise

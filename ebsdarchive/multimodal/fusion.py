@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,13 @@ from torch import Tensor
 
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.multimodal.alignment import fitted_alignment, require_enough
-from ebsdarchive.multimodal.edge_maps import HIGH_ANGLE_DEG, MOST, Edges, edge_strength, edges_of
+from ebsdarchive.multimodal.edge_maps import (
+    BOUNDARY_DEG,
+    HIGH_ANGLE_DEG,
+    Edges,
+    edge_strength,
+    edges_of,
+)
 from ebsdarchive.multimodal.filtering import SamplerOptions
 from ebsdarchive.multimodal.fuse_options import FuseOptions
 from ebsdarchive.multimodal.grain_alignment import aligned_to_grains
@@ -27,6 +33,7 @@ from ebsdarchive.multimodal.summaries import (
     orientation_summary,
     spread_about,
     turned_to_neighbours,
+    turns_between,
 )
 
 __all__ = [
@@ -115,7 +122,10 @@ def orientations_of(
     config: MapConfig, samples: Tensor, observation: Observation, to_grains: bool
 ) -> OrientationSummary:
     """Median and spread of the orientations of samples (k, c, y, x); `to_grains`: with grains
-    turned to what was measured in them, those of the median and those of each sample."""
+    turned to what was measured in them, those of the median and those of each sample.
+
+    Between two pixels of the median there is a boundary where the median and most samples have one.
+    """
     n, group = config.orientation, config.point_group
     each = np.stack([from_channels(sample[:n].numpy(), group) for sample in samples])
     found = orientation_summary(each, group)
@@ -123,8 +133,15 @@ def orientations_of(
         return found
     known = from_channels(observation.values[:n].numpy(), group)
     measured = observation.measured[:n].all(0).numpy()
-    median, *each = (aligned_to_grains(q, known, measured, group) for q in (found.median, *each))
-    return OrientationSummary(median, spread_about(median, np.stack(each), group))
+    turns = [turns_between(q, group) for q in each]
+    between = np.mean([np.minimum(turn.degrees, HIGH_ANGLE_DEG) for turn in turns], axis=0)
+    own = turns_between(found.median, group)
+    least = replace(own, degrees=np.minimum(own.degrees, between))
+    median = aligned_to_grains(found.median, known, measured, least)
+    aligned = [
+        aligned_to_grains(q, known, measured, turn) for q, turn in zip(each, turns, strict=True)
+    ]
+    return OrientationSummary(median, spread_about(median, np.stack(aligned), group))
 
 
 def corrected(config: MapConfig, samples: Tensor, observation: Observation, seed: int) -> Tensor:
@@ -162,4 +179,4 @@ def strengths_of(config: MapConfig, samples: Tensor, oriented: bool) -> Floats:
 def edges_between(strengths: Floats, oriented: bool) -> Edges:
     """Boundaries by what `strengths_of` gave (k, y, x): of orientations, where most samples have a
     high-angle boundary; of light, above the knee, for nothing says how strong its edges are."""
-    return edges_of(strengths, MOST * HIGH_ANGLE_DEG if oriented else None)
+    return edges_of(strengths, BOUNDARY_DEG if oriented else None)

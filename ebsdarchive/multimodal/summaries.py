@@ -11,6 +11,7 @@ from ebsdarchive.multimodal.equivalents import nearest_equivalents
 
 __all__ = [
     "OrientationSummary",
+    "Turns",
     "light_summary",
     "orientation_summary",
     "spread_about",
@@ -80,24 +81,31 @@ def light_summary(light: npt.ArrayLike) -> tuple[Floats, Floats]:
     return x.mean(axis=0), spread
 
 
-def turns_between(
-    quaternions: Floats, point_group: str
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
-    """Disorientations (p,) in degrees of all pairs of neighbouring pixels of (y, x, 4), above or
-    beside one another, after the numbers of the first and second pixel of each."""
+@dataclass(frozen=True)
+class Turns:
+    """Disorientations `degrees` (p,) of all pairs of neighbouring pixels, above or beside one
+    another; `first` and `second` (p,) are their numbers."""
+
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    degrees: Floats
+
+
+def turns_between(quaternions: Floats, point_group: str) -> Turns:
+    """Of the pixels of a map (y, x, 4)."""
     shape = quaternions.shape[:2]
     number, q = np.arange(shape[0] * shape[1]).reshape(shape), quaternions.reshape(-1, 4)
     first = np.concatenate([number[:-1].ravel(), number[:, :-1].ravel()])
     second = np.concatenate([number[1:].ravel(), number[:, 1:].ravel()])
-    return first, second, _angles_deg(q[first], q[second], point_group)
+    return Turns(first, second, _angles_deg(q[first], q[second], point_group))
 
 
 def turned_to_neighbours(quaternions: Floats, point_group: str) -> Floats:
     """(y, x) largest disorientation, in degrees, to the next pixels, of (y, x, 4)."""
-    first, second, angle = turns_between(quaternions, point_group)
+    turns = turns_between(quaternions, point_group)
     strength = np.zeros(quaternions.shape[0] * quaternions.shape[1])
-    for ends in (first, second):
-        np.maximum.at(strength, ends, angle)
+    for ends in (turns.first, turns.second):
+        np.maximum.at(strength, ends, turns.degrees)
     return strength.reshape(quaternions.shape[:2])
 
 
