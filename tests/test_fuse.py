@@ -226,6 +226,43 @@ def test_alignment_is_fitted_where_orientations_were_measured(indexed, models):
     assert FuseOptions().align == grains.parameters["align"] == "grains"
 
 
+def test_a_fused_map_is_drawn_and_written_as_a_map_of_its_own(indexed, models, tmp_path, run_cli):
+    from orix.io import load
+
+    ebsdarchive.fuse_superres(indexed, options=FEW, model=models["multimodal"])
+    fused = layer(indexed, "fused", read_fused_map)
+    told = run_cli("export", indexed, "-o", tmp_path / "fused.ang", "--layer", "maps/fused")
+    assert "orientations of 33 x 41 points" in told.out, told.err
+    back = load(tmp_path / "fused.ang")
+    assert (back.shape, back.dx, back.scan_unit) == ((33, 41), 1 / FINER, "um")
+    off = disorientation_deg(back.rotations.data, fused.quaternions.reshape(-1, 4), "6/mmm")
+    assert off.max() < 1e-2  # angles of five digits
+    assert np.array_equal(back.prop["ci"] == 1, fused.measured.ravel())
+    np.testing.assert_allclose(back.prop["fit"], fused.spread_deg.ravel(), atol=1e-4)
+    ebsdarchive.export(indexed, tmp_path / "measured.ang", layer="maps/orientations")
+    assert load(tmp_path / "measured.ang").shape == (NY, NX)
+    for name in ("fused.csv", "fused.up2"):
+        told = run_cli("export", indexed, "-o", tmp_path / name, "--layer", "maps/fused")
+        assert "expected a name ending in .ang for orientations" in told.err
+    told = run_cli("export", indexed, "-o", tmp_path / "part.ang", "--layer", "maps/fused",
+                   "--region", "0,0:3,3")  # fmt: skip
+    assert "maps are exported whole" in told.err
+    from ebsdarchive.figures.orientations import draw_ipf
+    from ebsdarchive.verbs.plotting import PlotOptions
+
+    def drawn(**options):
+        figure = draw_ipf(ebsdarchive.open_archive(indexed), PlotOptions(**options), print)
+        image = figure.axes[0].images[0].get_array()
+        return image, {text.get_text() for text in figure.texts}
+
+    image, texts = drawn(map_name="fused")
+    assert image.shape[:2] == (33, 41)
+    assert any("estimate" in text for text in texts)
+    assert drawn()[0].shape[:2] == (NY, NX)
+    vague = fused.spread_deg > 10
+    assert (image[vague].min(axis=1) >= 0.6).all()
+
+
 def test_what_cannot_be_done_is_said_in_a_line_and_changes_nothing(indexed, models, archive_path):
     before = indexed.read_bytes()
     model = models["multimodal"]

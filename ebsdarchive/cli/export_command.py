@@ -19,6 +19,7 @@ from ebsdarchive.cli.options import (
 )
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.exchange.light_stack import WrittenImages
+from ebsdarchive.exchange.map_file import WrittenMap
 from ebsdarchive.exchange.outlines import WrittenOutlines
 from ebsdarchive.exchange.values import WrittenValues
 from ebsdarchive.verbs.exporting import EXPORTED
@@ -74,7 +75,8 @@ def command(
     What a format cannot hold (projection centre, tilts, scaling) goes into a JSON file beside it,
     orientations for EDAX into an .ang. EMsoft and EMSphInx read HDF5 patterns as 8 bit: give them
     up2, or --dtype uint8.
-    Boundaries that `ebsdarchive boundaries` stored are written as polylines (.csv, .geojson).
+    Boundaries that `ebsdarchive boundaries` stored are written as polylines (.csv, .geojson),
+    orientations of `ebsdarchive index` and `ebsdarchive fuse` alone as .ang.
 
     Several archives, or folders of them, go into the folder -o with --format, in the same folders
     below. Called again, it goes on where it was, by the record that it keeps there.
@@ -87,6 +89,7 @@ def command(
       ebsdarchive export scan.archive.h5 -o smooth.h5 --layer neural --region 0,0:19,9
       ebsdarchive export scan.archive.h5 -o whole.up2 --fill blank
       ebsdarchive export scan.archive.h5 -o grains.geojson --layer maps/boundaries
+      ebsdarchive export scan.archive.h5 -o finer.ang --layer maps/fused
       ebsdarchive export archives/ -o exported/ --format up2
     """
     if is_batch(archive, output, FILE_ENDINGS, format in FOLDER_FORMATS):
@@ -148,6 +151,15 @@ def report(written: Any) -> dict[str, Any]:
         return {
             "path": written.path,
             "images": written.images,
+            "shape": [rows, columns],
+            "bytes": written.nbytes,
+            "lines": [f"{line}, {readable_bytes(written.nbytes)}"],
+        }
+    if isinstance(written, WrittenMap):
+        rows, columns = written.shape
+        line = f"{written.path}: orientations of {rows} x {columns} points"
+        return {
+            "path": written.path,
             "shape": [rows, columns],
             "bytes": written.nbytes,
             "lines": [f"{line}, {readable_bytes(written.nbytes)}"],

@@ -1,4 +1,4 @@
-"""``export``: patterns of a layer, boundaries or light images, as a file for other software."""
+"""``export``: patterns of a layer, maps, boundaries or light images, as files of other software."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from ebsdarchive.archive.description import read_source_ends
 from ebsdarchive.archive.file import Archive, open_archive
 from ebsdarchive.archive.nodes import attributes_of
 from ebsdarchive.archive.orientation_maps import orientation_map_names, read_orientation_map
+from ebsdarchive.archive.oriented_layers import is_oriented_layer, read_oriented_layer
 from ebsdarchive.archive.outlines import Outlines, holds_outlines, read_outlines
 from ebsdarchive.errors import ArgumentError
 from ebsdarchive.exchange.light_stack import WrittenImages, write_light_file
+from ebsdarchive.exchange.map_file import WrittenMap, write_map_file
 from ebsdarchive.exchange.outlines import FORMATS as OUTLINE_FORMATS
 from ebsdarchive.exchange.outlines import WrittenOutlines, write_outline_file
 from ebsdarchive.exchange.writers import Written, write_patterns
+from ebsdarchive.exchange.writing.orientations import OrientedMap
 from ebsdarchive.exchange.writing.registry import WRITE_FORMATS
 from ebsdarchive.geometry import Grid
 from ebsdarchive.scan import Detector, Patterns, Scan, read_at
@@ -48,11 +51,11 @@ def export(
     dtype: str | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> Written | WrittenOutlines | WrittenImages:
+) -> Written | WrittenOutlines | WrittenImages | WrittenMap:
     """Write the patterns of a layer to a file or folder for other software.
 
     Boundaries that `boundaries` stored are written to a csv or geojson file, images that `attach`
-    keeps to a tif file, value for value.
+    keeps to a tif file, value for value; orientations that `index` or `fuse` stored to an .ang.
 
     Parameters
     ----------
@@ -61,7 +64,8 @@ def export(
         and its version, for up1 and up2: 3 (default) or 1.
     layer
         Name of a layer of patterns, by default raw, or neural where raw is not kept; or of
-        polylines, such as maps/boundaries; or of images, such as auxiliary/light.
+        polylines, such as maps/boundaries; of images, such as auxiliary/light; or of orientations,
+        such as maps/fused.
     orientations
         Name of an orientation map to write along; by default the only one, or those that came with
         the scan. "none" for none.
@@ -78,7 +82,7 @@ def export(
     -------
     Written
         With the quantisation: what was scaled, rounded or limited. `WrittenOutlines` for polylines,
-        `WrittenImages` for images.
+        `WrittenImages` for images, `WrittenMap` for orientations.
 
     Raises
     ------
@@ -88,16 +92,19 @@ def export(
     archive = open_archive(path)
     require_other_file(output, path)
     name = layer or archive.pattern_layers[0]
-    outlines = _outlines(archive, name)
+    outlines, oriented = _outlines(archive, name), _oriented(archive, name)
     is_light = name.startswith("auxiliary/")
-    if outlines is not None or is_light:
+    if outlines is not None or oriented is not None or is_light:
         if region is not None or dtype is not None or fill or format is not None:
+            kind = "images" if is_light else "polylines" if outlines else "maps"
             raise ArgumentError(
                 f"{name}: expected no region, fill, dtype or format, which are for patterns, found "
-                f"one; {'images' if is_light else 'polylines'} are exported whole"
+                f"one; {kind} are exported whole"
             )
         if outlines is not None:
             return write_outline_file(output, outlines, archive.grid, force=force)
+        if oriented is not None:
+            return write_map_file(output, oriented, force=force)
         with archive.group() as group:
             images = read_light_stack(group, name).images
         return write_light_file(output, images, force=force)
@@ -157,6 +164,16 @@ def _outlines(archive: Archive, layer: str) -> Outlines | None:
     """The polylines of a layer; None if it holds something else."""
     with archive.group() as group:
         return read_outlines(group, layer) if holds_outlines(group, layer) else None
+
+
+def _oriented(archive: Archive, layer: str) -> OrientedMap | None:
+    """The orientations of a layer; None if it holds something else."""
+    with archive.group() as group:
+        if not is_oriented_layer(group, layer):
+            return None
+        found = read_oriented_layer(group, layer)
+    scan = archive.scan(archive.pattern_layers[0])
+    return OrientedMap(found.grid, found.orientations, found.phases, scan.detector, scan.microscope)
 
 
 def origin_of(archive: Archive, layer: str) -> dict[str, Any]:

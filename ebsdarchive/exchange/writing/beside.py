@@ -18,6 +18,7 @@ from ebsdarchive.errors import OutputError
 from ebsdarchive.exchange.writing.edax_h5 import write_ang
 from ebsdarchive.exchange.writing.flat import write_nordif_background, write_nordif_settings
 from ebsdarchive.exchange.writing.job import WRITTEN_BY, Job
+from ebsdarchive.exchange.writing.orientations import Oriented
 from ebsdarchive.exchange.writing.record import LISTED, geometry_record
 from ebsdarchive.exchange.writing.registry import WriteFormat
 from ebsdarchive.scan import Scan
@@ -49,7 +50,7 @@ def files_beside(format_: WriteFormat, path: Path, scan: Scan) -> list[Beside]:
         if scan.static_background is not None:
             name = "Background acquisition pattern.bmp"
             found.append(Beside(path.with_name(name), write_nordif_background))
-    if format_.orientations in ("beside", "both") and _why_no_ang(scan) is None:
+    if format_.orientations in ("beside", "both") and why_no_ang(scan) is None:
         found.append(Beside(path.with_suffix(".ang"), lambda file, job: write_ang(file, job.scan)))
     return found
 
@@ -71,7 +72,7 @@ def losses(format_: WriteFormat, scan: Scan) -> tuple[str, ...]:
             lost.append(f"orientations are not written: {format_.key} holds none")
         elif format_.key == "kikuchipy-h5" and scan.grid.is_hexagonal:
             lost.append("orientations are not written: the layout has no hexagonal grids")
-        elif format_.orientations in ("beside", "both") and (reason := _why_no_ang(scan)):
+        elif format_.orientations in ("beside", "both") and (reason := why_no_ang(scan)):
             lost.append(f"no .ang is written: {reason}")
     centre = scan.detector.pc_bruker
     if format_.pc == "one" and centre is not None and np.ndim(centre) == 2 and len(centre) > 1:
@@ -79,7 +80,7 @@ def losses(format_: WriteFormat, scan: Scan) -> tuple[str, ...]:
     return tuple(lost)
 
 
-def _why_no_ang(scan: Scan) -> str | None:
+def why_no_ang(scan: Oriented) -> str | None:
     """Why there can be no .ang of a scan; None where there can."""
     if scan.orientations is None:
         return "there are no orientations"

@@ -17,6 +17,7 @@ from ebsdarchive.exchange.writing.hdf5 import write_entries, write_export_node, 
 from ebsdarchive.exchange.writing.job import WRITTEN_BY, Job
 from ebsdarchive.exchange.writing.orientations import (
     NOT_INDEXED_RAD,
+    Oriented,
     as_crystal_map,
     bunge_angles,
     named_property,
@@ -81,7 +82,7 @@ def write_edax_h5(job: Job) -> None:
         write_export_node(file, job)
 
 
-def mean_pc_edax(scan: Scan) -> Any:
+def mean_pc_edax(scan: Oriented) -> Any:
     """(3,) mean projection centre x*, y*, z* in EDAX's convention, or None."""
     if scan.detector.pc_bruker is None:
         return None
@@ -125,7 +126,7 @@ def _write_orientations(data: h5py.Group, phases: h5py.Group, scan: Scan) -> Non
         write_entries(node, {"NumberFamilies": np.int32(0)})
 
 
-def write_ang(path: Path, scan: Scan) -> None:
+def write_ang(path: Path, scan: Oriented) -> None:
     """EDAX's .ang of a square grid, by orix; its header then says what is known, and who wrote it.
 
     Points that are not indexed have Euler angles of 4 pi, a confidence of -1 and a fit of 180.

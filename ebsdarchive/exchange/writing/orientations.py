@@ -6,16 +6,19 @@ orix is imported only when called.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ebsdarchive.crystal_map import to_crystal_map
-from ebsdarchive.scan import Orientations, Phase, Scan
+from ebsdarchive.geometry import Grid
+from ebsdarchive.scan import Detector, Microscope, Orientations, Phase, Scan
 
 __all__ = [
     "NOT_INDEXED_RAD",
+    "Oriented",
+    "OrientedMap",
     "PhaseEntry",
     "as_crystal_map",
     "bunge_angles",
@@ -43,6 +46,32 @@ _EDAX_SYMMETRY = {
     "m-3": 23,
     "m-3m": 43,
 }
+
+
+class Oriented(Protocol):
+    """What has orientations on a grid: a scan, or a map without patterns."""
+
+    @property
+    def grid(self) -> Grid: ...
+    @property
+    def orientations(self) -> Orientations | None: ...
+    @property
+    def phases(self) -> tuple[Phase, ...]: ...
+    @property
+    def detector(self) -> Detector: ...
+    @property
+    def microscope(self) -> Microscope: ...
+
+
+@dataclass(frozen=True)
+class OrientedMap:
+    """A map without patterns, as they were measured with a detector and a microscope."""
+
+    grid: Grid
+    orientations: Orientations
+    phases: tuple[Phase, ...]
+    detector: Detector
+    microscope: Microscope
 
 
 @dataclass(frozen=True)
@@ -92,19 +121,19 @@ def phase_entries(scan: Scan) -> list[PhaseEntry]:
     return [_entry(number, phase) for number, phase in enumerate(scan.phases, start=1)]
 
 
-def named_property(scan: Scan, kind: str) -> str | None:
+def named_property(scan: Oriented, kind: str) -> str | None:
     """Name of the property that is a scan's "confidence", "fit" or "quality", if it has one."""
     properties = _orientations(scan).properties
     lower = {name.lower(): name for name in properties}
     return next((lower[name] for name in _NAMES[kind] if name in lower), None)
 
 
-def as_crystal_map(scan: Scan) -> Any:
+def as_crystal_map(scan: Oriented) -> Any:
     """The orientations as orix's CrystalMap."""
     return to_crystal_map(_orientations(scan), scan.phases, scan.grid)
 
 
-def _orientations(scan: Scan) -> Orientations:
+def _orientations(scan: Oriented) -> Orientations:
     assert scan.orientations is not None
     return scan.orientations
 
