@@ -100,15 +100,13 @@ def our_settings(levels: list[float], floor: float) -> list[dict[str, Any]]:
     return [{"network": "auto"} | target for target in targets]
 
 
-def coded_by_us(work: Work, levels: list[float], floor: float) -> Iterator[Coded]:
-    """Our field at several settings."""
-    with tempfile.TemporaryDirectory() as folder:
-        for settings in our_settings(levels, floor):
-            begun = time.perf_counter()
-            nbytes, decode = ours(work.scan, work.mask, settings, folder)
-            shown = ", ".join(f"{k} {v}" for k, v in settings.items())
-            shown += f", {time.perf_counter() - begun:.0f} s"
-            yield Coded(OURS, shown, nbytes, partial(decoded_blocks, work, decode))
+def coded_by_us(work: Work, settings: dict[str, Any], folder: str) -> Iterator[Coded]:
+    """Our field at one setting."""
+    begun = time.perf_counter()
+    nbytes, decode = ours(work.scan, work.mask, settings, folder)
+    shown = ", ".join(f"{k} {v}" for k, v in settings.items())
+    shown += f", {time.perf_counter() - begun:.0f} s"
+    yield Coded(OURS, shown, nbytes, partial(decoded_blocks, work, decode))
 
 
 def decoded_blocks(work: Work, decode: Any) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -159,15 +157,21 @@ def run(work: Work, options: argparse.Namespace) -> tuple[list[Point], tuple[flo
         f"{work.scan.nbytes / 1e6:.1f} MB, {work.mask.mean():.0%} of the pixels in the mask; "
         f"full range {work.span:.0f} counts; rank by the rule {klt.rank}"
     )
-    methods = [partial(coded_by_us, work, options.levels, floor[0])]
+    methods: dict[str, Any] = {}
+    folder = tempfile.TemporaryDirectory()
+    for settings in our_settings(options.levels, floor[0]):
+        target = settings.get("target_mae_pct", "default")
+        methods[f"{OURS}, {target}"] = partial(coded_by_us, work, settings, folder.name)
     if not options.ours_alone:
-        methods += [partial(p, work, klt) for p in PEERS if p.__name__ not in options.without]
+        methods |= {
+            p.__name__: partial(p, work, klt) for p in PEERS if p.__name__ not in options.without
+        }
     if options.recipe_seconds > 0:
-        methods.append(partial(paper_recipe, work, klt, options.recipe_seconds))
+        methods["paper_recipe"] = partial(paper_recipe, work, klt, options.recipe_seconds)
     points = []
     print("\n| method | setting | bytes | MAE % | MAE % of truth |\n|---|---|---|---|---|")
-    for method in methods:
-        key = f"{work.title}: {method.func.__name__}"
+    for name, method in methods.items():
+        key = f"{work.title}: {name}"
         found = options.record.get(key)
         if found is None:
             begun = time.perf_counter()
@@ -181,6 +185,7 @@ def run(work: Work, options: argparse.Namespace) -> tuple[list[Point], tuple[flo
                 flush=True,
             )
         points += found
+    folder.cleanup()
     return points, floor
 
 

@@ -10,6 +10,7 @@ much for its decomposition), the coefficients (768 MiB at most), patterns of a l
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ebsdarchive.neural.area_means import knows_only_its_sample, local_means
@@ -36,7 +37,7 @@ __all__ = ["FitOptions", "FitResult", "Progress", "fit_field"]
 
 HELD_BYTES = 256 << 20  # scans up to this size are read once and held
 TARGET_ATTEMPTS = 3
-SEARCHED_POINTS, SEARCHED_FITS = 5000, 10  # scans up to this size; fits of one
+SEARCHED_POINTS, SEARCHED_FITS = 5000, 10  # scans up to this size; fits of a kind of network
 MORE_COMPONENTS, FINER_STEP, WIDER = 1.3, 0.8, 1.4  # where a target was missed
 
 
@@ -137,25 +138,28 @@ class _Fit:
         """Whether several fits are to be tried: with a target, where they take seconds."""
         options = self.options
         free = not isinstance(options.width, int) and self.maker.start is None and plan.rank > 1
-        free = free and options.network != "lattice"
         targeted = options.target_mae_pct is not None or options.target_size_mb is not None
         return (
             free and targeted and options.time_s is None and self.scan.grid.size <= SEARCHED_POINTS
         )
 
     def _searched(self, attempts: Attempts, basis: Basis, plans: list[Plan]) -> FitResult:
-        """The best of a few fits, going from the first plan to its neighbours in rank and width."""
+        """The best of a few fits of each kind of network, going from the first plan to its
+        neighbours in rank and, of sine layers, in width."""
         first, plans = plans[0], sorted(plans, key=lambda plan: plan.rank)
-        results: dict[tuple[int, int], FitResult] = {}
+        start = plans.index(first)
+        results: dict[tuple[str, int, int], FitResult] = {}
 
-        def cost(place: tuple[int, int]) -> float:
+        def cost(kind: str, place: tuple[int, int]) -> float:
             plan = replace(plans[place[0]], width=place[1])
             if results:
                 plan = replace(plan, step=next(iter(results.values())).log["step_counts"])
-            results[place] = attempts.make(basis, plan)
-            return self._cost(results[place])
+            maker = replace(attempts.maker, options=replace(self.options, network=kind))
+            made = replace(attempts, maker=maker).make(basis, plan)
+            results[kind, *place] = made
+            return self._cost(made)
 
-        def neighbours(place: tuple[int, int]) -> list[tuple[int, int]]:
+        def around(place: tuple[int, int]) -> list[tuple[int, int]]:
             i, width = place
             narrower, wider = next_width(width, -1), next_width(width, 1)
             places = [(i, whole_width(0.7 * width)), (i, whole_width(1.4 * width))]
@@ -163,8 +167,15 @@ class _Fit:
             places += [(i - 1, narrower), (i + 1, wider), (i - 1, wider), (i + 1, narrower)]
             return [p for p in places if 0 <= p[0] < len(plans)]
 
-        width = first.width or auto_width(self.scan.grid.size, first.rank)
-        descend(cost, (plans.index(first), width), neighbours, SEARCHED_FITS)
+        def beside(place: tuple[int, int]) -> list[tuple[int, int]]:
+            return [(i, 0) for i in (place[0] - 1, place[0] + 1) if 0 <= i < len(plans)]
+
+        kinds = self.maker.kinds
+        if "sine" in kinds:
+            width = first.width or auto_width(self.scan.grid.size, first.rank)
+            descend(partial(cost, "sine"), (start, width), around, SEARCHED_FITS)
+        if "lattice" in kinds:
+            descend(partial(cost, "lattice"), (start, 0), beside, SEARCHED_FITS)
         return min(results.values(), key=lambda found: (self._short(found) > 0, self._cost(found)))
 
     def _short(self, result: FitResult) -> float:

@@ -97,6 +97,14 @@ class NetworkMaker:
                 )
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of networks that are asked for, of those that the scan allows."""
+        if self.options.network == "auto":
+            sine_alone = self.start is not None or self.grid.is_hexagonal
+            return ("sine",) if sine_alone else ("sine", "lattice")
+        return (self.options.network,)
+
+    @property
     def depth(self) -> int:
         """Number of sine layers."""
         if self.start is not None:
@@ -123,11 +131,10 @@ class NetworkMaker:
         wider
             By what factor to exceed the number of weights that pays best.
         """
-        kind = self.options.network
-        if kind == "sine" or self.start is not None or self.grid.is_hexagonal:
+        if self.kinds == ("sine",):
             return self._sine_layers(projection, plan, noise, wider)
         lattice = self.lattice(projection, plan, noise, wider)
-        if kind == "lattice":
+        if self.kinds == ("lattice",):
             return lattice
         costs = {"lattice": self._cost(lattice, projection, plan, noise)}
         outputs = len(projection.scale)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,8 +28,10 @@ __all__ = ["LEAST_LOSS", "PROBES", "Found", "Probe", "SomeImages", "Uncoded", "c
 Found = tuple[float, CodedField, FieldTensors]  # images' step in counts, bytes, what they decode to
 
 PROBES = 2048  # patterns on which a step is tuned to a target
-AIM, NEAR = 0.999, 0.994  # of a target error: where to aim, and what is near enough
-CORRECTIONS = 3
+AIM, NEAR = 0.9993, 0.9985  # of a target error: where to aim, and what is near enough
+CORRECTIONS = 4
+SAME = 1e-9  # of the logarithms of two steps
+SLOPES = (0.3, 4.0)  # of the logarithm of what coding adds to the error over that of the step
 MOST_IMAGES, RUN = 64, 8  # of many, looked at while steps are sought; neighbours predict each other
 SEEN_ERRORS = 1 << 18
 LEAST_LOSS = 0.005  # of the error, to be given to the images where a target is out of reach
@@ -193,15 +197,30 @@ def coded_for(
         features = probe.features(uncoded.network, grid)
         exact = probe.mae(features, refit.basis, refit.mean_pattern, mask)
         aim = AIM * goal_counts
-        loss = probe.loss_for(aim, features, refit, mask)
-        step = within(loss, guess)
-        for _ in range(CORRECTIONS):
-            found = probe.mae(features, *at(step), mask)
-            if NEAR * goal_counts < found <= goal_counts or not exact < min(aim, found):
-                break
-            # the loss in energy that this loss in absolute error goes with
-            loss *= (aim - exact) / (found - exact)
-            step = within(max(loss, LEAST_LOSS), step)
+        step = within(probe.loss_for(aim, features, refit, mask), guess)
+        if exact < aim:
+            step = _corrected(
+                step, lambda step: probe.mae(features, *at(step), mask), exact, goal_counts
+            )
     coded = replace(others, images=encode_images(images, mask, step))
     sy, sx = mask.shape
     return step, coded, decode_field(coded, (sy, sx))
+
+
+def _corrected(step: float, error_of: Callable[[float], float], exact: float, goal: float) -> float:
+    """A step near `step` whose error is as near below `goal` as it is worth to look for; `exact` is
+    that of no step at all."""
+    best, before, slope = None, None, planning.ERROR_SLOPE
+    for _ in range(1 + CORRECTIONS):
+        found = error_of(step)
+        if found <= goal and (best is None or step > best):
+            best = step
+        if NEAR * goal < found <= goal or not found > exact:
+            break
+        here = math.log(step), math.log(found - exact)
+        if before is not None and abs(here[0] - before[0]) > SAME:
+            slope = (here[1] - before[1]) / (here[0] - before[0])
+        before, (least, most) = here, SLOPES
+        away = math.log(AIM * goal - exact) - here[1]
+        step *= math.exp(away / min(max(slope, least), most))
+    return step if best is None else best
