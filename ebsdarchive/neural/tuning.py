@@ -29,9 +29,8 @@ Found = tuple[float, CodedField, FieldTensors]  # images' step in counts, bytes,
 
 PROBES = 2048  # patterns on which a step is tuned to a target
 AIM, NEAR = 0.9993, 0.9985  # of a target error: where to aim, and what is near enough
-CORRECTIONS = 4
-SAME = 1e-9  # of the logarithms of two steps
-SLOPES = (0.3, 4.0)  # of the logarithm of what coding adds to the error over that of the step
+CORRECTIONS = 6
+INNER = 0.1  # of the way between two steps
 MOST_IMAGES, RUN = 64, 8  # of many, looked at while steps are sought; neighbours predict each other
 SEEN_ERRORS = 1 << 18
 LEAST_LOSS = 0.005  # of the error, to be given to the images where a target is out of reach
@@ -210,17 +209,18 @@ def coded_for(
 def _corrected(step: float, error_of: Callable[[float], float], exact: float, goal: float) -> float:
     """A step near `step` whose error is as near below `goal` as it is worth to look for; `exact` is
     that of no step at all."""
-    best, before, slope = None, None, planning.ERROR_SLOPE
+    below, above, at = None, None, math.log(step)  # logarithms of steps, and their errors
     for _ in range(1 + CORRECTIONS):
-        found = error_of(step)
-        if found <= goal and (best is None or step > best):
-            best = step
+        found = error_of(math.exp(at))
+        if found <= goal:
+            below = max((at, found), below or (at, found))
+        else:
+            above = min((at, found), above or (at, found))
         if NEAR * goal < found <= goal or not found > exact:
             break
-        here = math.log(step), math.log(found - exact)
-        if before is not None and abs(here[0] - before[0]) > SAME:
-            slope = (here[1] - before[1]) / (here[0] - before[0])
-        before, (least, most) = here, SLOPES
-        away = math.log(AIM * goal - exact) - here[1]
-        step *= math.exp(away / min(max(slope, least), most))
-    return step if best is None else best
+        if below is None or above is None or below > above:
+            at += math.log((AIM * goal - exact) / (found - exact)) / planning.ERROR_SLOPE
+        else:  # errors of few images leap: not too near to either
+            part = (AIM * goal - below[1]) / (above[1] - below[1])
+            at = below[0] + min(max(part, INNER), 1 - INNER) * (above[0] - below[0])
+    return math.exp(at if below is None else below[0])
