@@ -34,7 +34,6 @@ from ebsdarchive.multimodal.fusion import (
     edges_between,
     fused,
     orientations_of,
-    strengths_of,
 )
 from ebsdarchive.multimodal.gaussian import GaussianPrior
 from ebsdarchive.multimodal.metrics import blurred_bce, chamfer, disorientation_deg
@@ -290,8 +289,7 @@ def judged_samples(
         some = corrected(network.config, some, seen, seed=0)
     if n:
         median = orientations_of(network.config, some, seen, align == "grains").median
-    oriented = n > 0 and bool(chosen.any())
-    edges = edges_between(strengths_of(network.config, some, oriented), oriented)
+    edges = edges_between(network.config, some, median if chosen.any() else None)
     return judged(one, edges.lines, median)
 
 

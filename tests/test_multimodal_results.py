@@ -11,10 +11,10 @@ from ebsdarchive.errors import ArgumentError
 from ebsdarchive.multimodal import map_network
 from ebsdarchive.multimodal.alignment import fitted_alignment
 from ebsdarchive.multimodal.edge_maps import Edges, edge_strength, edges_of, grains_of
-from ebsdarchive.multimodal.fusion import edges_between, strengths_of
+from ebsdarchive.multimodal.fusion import edges_between
 from ebsdarchive.multimodal.grain_alignment import aligned_to_grains
 from ebsdarchive.multimodal.metrics import blurred_bce, chamfer, disorientation_deg
-from ebsdarchive.multimodal.orientation_channels import to_channels
+from ebsdarchive.multimodal.orientation_channels import from_channels, to_channels
 from ebsdarchive.multimodal.summaries import light_summary, orientation_summary, turns_between
 from ebsdarchive.multimodal.synthetic_maps import boundaries_of
 from ebsdarchive.simulation.rotations import from_vectors, product, uniform_quaternions
@@ -66,7 +66,9 @@ def test_boundaries_are_high_angles_that_most_samples_agree_on_or_edges_of_light
         return torch.tensor(channels, dtype=torch.float32)
 
     def lines(samples, oriented):
-        return edges_between(strengths_of(config, torch.stack(samples), oriented), oriented).lines
+        q = np.stack([from_channels(one[:3].numpy()) for one in samples])
+        median = orientation_summary(q, GROUP).median if oriented else None
+        return edges_between(config, torch.stack(samples), median).lines
 
     high = lines([sample(40, 0)] * 3, True)
     assert chamfer(high, boundaries_of(grains)).both < 1.1

@@ -31,7 +31,7 @@ class Edges:
     Parameters
     ----------
     strength
-        Mean over the samples.
+        Mean over the samples, and of that and the map that they come to.
     threshold
         Strength from which on a pixel belongs to a boundary.
     lines
@@ -46,9 +46,17 @@ class Edges:
     probability: Floats
 
 
-def edges_of(strengths: npt.ArrayLike, threshold: float | None = None) -> Edges:
-    """Boundaries by the strengths of edges in (k, y, x) samples of a map; the threshold is that at
-    the knee of their mean, if none is given.
+def edges_of(
+    strengths: npt.ArrayLike, threshold: float | None = None, summed_up: Floats | None = None
+) -> Edges:
+    """Boundaries by the strengths of edges in (k, y, x) samples of a map.
+
+    Parameters
+    ----------
+    threshold
+        By default that at the knee of the mean.
+    summed_up
+        (y, x) strengths in the map that the samples come to; half of what counts.
 
     Raises
     ------
@@ -60,6 +68,8 @@ def edges_of(strengths: npt.ArrayLike, threshold: float | None = None) -> Edges:
     each = np.asarray(strengths, np.float64)
     require_area(each.shape[1:])
     mean = each.mean(axis=0)
+    if summed_up is not None:
+        mean = (mean + summed_up) / 2
     threshold = knee(mean) if threshold is None else threshold
     lines = skeletonize(_pieces(mean > threshold, SHORTEST, corners=True) > 0)
     return Edges(mean, threshold, lines, (each > threshold).mean(axis=0))

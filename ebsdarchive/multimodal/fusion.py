@@ -37,7 +37,7 @@ from ebsdarchive.multimodal.summaries import (
 )
 
 __all__ = [
-    "Fusion", "corrected", "edges_between", "fused", "orientations_of", "strengths_of",
+    "Fusion", "corrected", "edges_between", "fused", "orientations_of",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -56,23 +56,22 @@ class Fusion:
         Median and spread, in the frame of the image; None of light alone.
     light, light_spread
         (p, y, x) mean and standard deviation; None of orientation alone.
-    strengths
-        (k, y, x) as `strengths_of` has them.
     oriented
-        Whether they are those of orientations.
+        Whether boundaries are those of orientations.
     """
 
+    config: MapConfig
     samples: Tensor
     orientation: OrientationSummary | None
     light: Floats | None
     light_spread: Floats | None
-    strengths: Floats
     oriented: bool
 
     @cached_property
     def edges(self) -> Edges:
         """Of all samples. Raises ArgumentError if the map is too small to have any."""
-        return edges_between(self.strengths, self.oriented)
+        median = self.orientation.median if self.orientation and self.oriented else None
+        return edges_between(self.config, self.samples, median)
 
 
 def fused(
@@ -114,8 +113,7 @@ def fused(
     if config.channels > n:
         light, light_spread = light_summary(samples[:, n:].numpy())
     oriented = n > 0 and (bool(measured.any()) or light is None)
-    strengths = strengths_of(config, samples, oriented)
-    return Fusion(samples, orientation, light, light_spread, strengths, oriented)
+    return Fusion(config, samples, orientation, light, light_spread, oriented)
 
 
 def orientations_of(
@@ -157,26 +155,22 @@ def corrected(config: MapConfig, samples: Tensor, observation: Observation, seed
     return out
 
 
-def strengths_of(config: MapConfig, samples: Tensor, oriented: bool) -> Floats:
-    """(k, y, x) how strong an edge each of the samples (k, c, y, x) of a network has at each pixel.
+def edges_between(config: MapConfig, samples: Tensor, median: Floats | None) -> Edges:
+    """Boundaries of samples (k, c, y, x) of a network, whose orientations have a median (y, x, 4).
 
-    Of orientations (`oriented`), degrees to the next pixels, up to those of a high-angle boundary:
-    the light, which went into them, cannot tell grains whose c-axes look alike. Else the slope of
-    the light; that is what to take where no orientation was measured.
+    Of orientations: high-angle boundaries of the median, grains turned as it has them, that most
+    samples have too. The light, which went into them, cannot tell grains whose c-axes look alike.
+    Without a median where the light changes, above the knee, for nothing says how strong its edges
+    are; that is what to take where no orientation was measured.
+
+    Raises ArgumentError if the map is too small to have any.
     """
-    n = config.orientation
-    if oriented:
-        found = [
-            turned_to_neighbours(
-                from_channels(sample[:n].numpy(), config.point_group), config.point_group
-            )
-            for sample in samples
-        ]
-        return np.minimum(found, HIGH_ANGLE_DEG)
-    return np.stack([edge_strength(sample[n:].numpy()) for sample in samples])
+    n, group = config.orientation, config.point_group
+    if median is None:
+        return edges_of([edge_strength(sample[n:].numpy()) for sample in samples])
 
+    def strength(quaternions: Floats) -> Floats:
+        return np.minimum(turned_to_neighbours(quaternions, group), HIGH_ANGLE_DEG)
 
-def edges_between(strengths: Floats, oriented: bool) -> Edges:
-    """Boundaries by what `strengths_of` gave (k, y, x): of orientations, where most samples have a
-    high-angle boundary; of light, above the knee, for nothing says how strong its edges are."""
-    return edges_of(strengths, BOUNDARY_DEG if oriented else None)
+    each = [strength(from_channels(sample[:n].numpy(), group)) for sample in samples]
+    return edges_of(each, BOUNDARY_DEG, strength(median))
