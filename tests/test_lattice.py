@@ -258,6 +258,17 @@ def test_auto_takes_what_costs_less_and_says_so(scan):
     assert bool(result.coded.lattice) != sine
 
 
+def test_a_target_takes_the_smallest_of_both_kinds_of_networks(scan, monkeypatch):
+    monkeypatch.setattr("ebsdarchive.neural.fit.SEARCHED_FITS", 3)
+    flat = fit_field(scan, FitOptions(rank=1)).errors.mae_pct
+    target = {"target_mae_pct": 0.9 * flat, "steps": 60}
+    both, sine = (fit_field(scan, FitOptions(network=n, **target)) for n in ("auto", "sine"))
+    del target["steps"]
+    lattice = fit_field(scan, FitOptions(network="lattice", **target))
+    assert all(found.log["target_met"] for found in (both, sine, lattice))
+    assert both.coded.nbytes <= 1.01 * min(sine.coded.nbytes, lattice.coded.nbytes)
+
+
 def test_hexagonal_grids_keep_sine_layers(scan):
     hexagonal = simulate_scan((7, 9), (6, 5), grains=2, seed=1, hexagonal=True)
     result = fit_field(hexagonal, FitOptions(network="auto", rank=3, width=8, steps=20))

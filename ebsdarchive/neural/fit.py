@@ -154,8 +154,7 @@ class _Fit:
             plan = replace(plans[place[0]], width=place[1])
             if results:
                 plan = replace(plan, step=next(iter(results.values())).log["step_counts"])
-            maker = replace(attempts.maker, options=replace(self.options, network=kind))
-            made = replace(attempts, maker=maker).make(basis, plan)
+            made = replace(attempts, maker=replace(self.maker, only=kind)).make(basis, plan)
             results[kind, *place] = made
             return self._cost(made)
 

@@ -66,6 +66,8 @@ class NetworkMaker:
         What the names of files begin with that training leaves behind.
     start
         A field whose sine layers training begins with; its width and depth are taken.
+    only
+        A kind of network to make, of those that the options leave open.
 
     Attributes
     ----------
@@ -78,6 +80,7 @@ class NetworkMaker:
     journal: Journal
     checkpoint: Path | None = None
     start: FieldTensors | None = None
+    only: str | None = None
     checkpoints: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -99,6 +102,8 @@ class NetworkMaker:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kinds of networks that are asked for, of those that the scan allows."""
+        if self.only is not None:
+            return (self.only,)
         if self.options.network == "auto":
             sine_alone = self.start is not None or self.grid.is_hexagonal
             return ("sine",) if sine_alone else ("sine", "lattice")
