@@ -94,10 +94,13 @@ def ours(scan: Scan, mask: np.ndarray, settings: dict[str, Any], folder: str) ->
     return fitted.coded.nbytes, decode
 
 
-def our_settings(levels: list[float], floor: float) -> list[dict[str, Any]]:
-    """Settings of `ours` from fine to coarse: what a user asks for."""
-    targets = [{}, *({"target_mae_pct": round(level * floor, 5)} for level in levels)]
-    return [{"network": "auto"} | target for target in targets]
+def our_settings(levels: list[str], floor: float) -> list[dict[str, Any]]:
+    """Settings of `ours` from fine to coarse: what a user asks for, or nothing ("default")."""
+    return [
+        {"network": "auto"}
+        | ({} if level == "default" else {"target_mae_pct": round(float(level) * floor, 5)})
+        for level in levels
+    ]
 
 
 def coded_by_us(work: Work, settings: dict[str, Any], folder: str) -> Iterator[Coded]:
@@ -294,14 +297,16 @@ def main() -> None:
     parser.add_argument("--ours-alone", action="store_true", help="leave the peers out")
     names = ", ".join(peer.__name__ for peer in PEERS)
     parser.add_argument(
-        "--levels", default="1.02,1.05,1.1,1.25,1.5,2,3", help="our targets, over the KLT floor"
+        "--levels",
+        default="default,1.02,1.05,1.1,1.25,1.5,2,3",
+        help="our targets, over the KLT floor; default: no target",
     )
     parser.add_argument("--without", default="", help=f"peers to leave out: {names}")
     parser.add_argument("--recipe-seconds", type=float, default=0.0, help="0 leaves it out")
     parser.add_argument("--record", help="file of finished methods, to go on from")
     parser.add_argument("-o", "--output", default="rate_error.png")
     options = parser.parse_args()
-    options.levels = [float(level) for level in options.levels.split(",")]
+    options.levels = options.levels.split(",")
     options.without = options.without.split(",")
     options.record = Record(options.record)
     results = {}
