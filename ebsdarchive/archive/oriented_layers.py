@@ -43,7 +43,8 @@ class OrientedLayer:
 
 def is_oriented_layer(archive: h5py.Group, name: str) -> bool:
     """Whether ``maps/NAME`` holds orientations."""
-    return name.startswith("maps/") and name.removeprefix("maps/") in _names(archive)
+    known = orientation_map_names(archive) + fused_map_names(archive)
+    return name in (f"maps/{each}" for each in known)
 
 
 def read_oriented_layer(archive: h5py.Group, name: str | None = None) -> OrientedLayer:
@@ -51,17 +52,18 @@ def read_oriented_layer(archive: h5py.Group, name: str | None = None) -> Oriente
 
     Errors are those of `read_orientation_map` and `read_fused_map`.
     """
+    indexed = orientation_map_names(archive)
     layer = chosen_layer(
         archive,
         "maps",
-        orientation_map_names(archive) if name is None else _names(archive),
+        indexed if name is None else indexed + fused_map_names(archive),
         name,
         kind="an orientation map",
         short="a map",
         none="expected an orientation map, found none; make one with `ebsdarchive index`",
     )
     grid = read_grid(archive)
-    if layer.removeprefix("maps/") in orientation_map_names(archive):
+    if layer.removeprefix("maps/") in indexed:
         found = read_orientation_map(archive, layer)
         return OrientedLayer(layer, grid, found.orientations, found.phases, False)
     fused = read_fused_map(archive, layer)
@@ -75,7 +77,3 @@ def read_oriented_layer(archive: h5py.Group, name: str | None = None) -> Oriente
     )
     raster = Grid("square", columns, rows, step_x, step_y)
     return OrientedLayer(layer, raster, orientations, (fused.phase,), True)
-
-
-def _names(archive: h5py.Group) -> list[str]:
-    return orientation_map_names(archive) + fused_map_names(archive)

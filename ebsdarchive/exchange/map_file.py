@@ -8,11 +8,10 @@ from pathlib import Path
 
 from ebsdarchive.archive.store import replacing
 from ebsdarchive.errors import ArgumentError, OutputError
-from ebsdarchive.exchange.writing.beside import why_no_ang
-from ebsdarchive.exchange.writing.edax_h5 import write_ang
+from ebsdarchive.exchange.writing.edax_h5 import why_no_ang, write_ang
 from ebsdarchive.exchange.writing.orientations import Oriented
 
-__all__ = ["ENDING", "WrittenMap", "write_map_file"]
+__all__ = ["WrittenMap", "write_map_file"]
 
 ENDING = ".ang"
 

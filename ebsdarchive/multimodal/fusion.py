@@ -30,15 +30,14 @@ from ebsdarchive.multimodal.posterior_maps import drawn
 from ebsdarchive.multimodal.summaries import (
     OrientationSummary,
     light_summary,
+    orientation_median,
     orientation_summary,
     spread_about,
     turned_to_neighbours,
     turns_between,
 )
 
-__all__ = [
-    "Fusion", "corrected", "edges_between", "fused", "orientations_of",
-]  # fmt: skip
+__all__ = ["Fusion", "corrected", "edges_between", "fused", "orientations_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -126,16 +125,16 @@ def orientations_of(
     """
     n, group = config.orientation, config.point_group
     each = np.stack([from_channels(sample[:n].numpy(), group) for sample in samples])
-    found = orientation_summary(each, group)
     if not to_grains:
-        return found
+        return orientation_summary(each, group)
+    median = orientation_median(each, group)
     known = from_channels(observation.values[:n].numpy(), group)
     measured = observation.measured[:n].all(0).numpy()
     turns = [turns_between(q, group) for q in each]
     between = np.mean([np.minimum(turn.degrees, HIGH_ANGLE_DEG) for turn in turns], axis=0)
-    own = turns_between(found.median, group)
+    own = turns_between(median, group)
     least = replace(own, degrees=np.minimum(own.degrees, between))
-    median = aligned_to_grains(found.median, known, measured, least)
+    median = aligned_to_grains(median, known, measured, least)
     aligned = [
         aligned_to_grains(q, known, measured, turn) for q, turn in zip(each, turns, strict=True)
     ]

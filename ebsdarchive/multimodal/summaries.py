@@ -13,6 +13,7 @@ __all__ = [
     "OrientationSummary",
     "Turns",
     "light_summary",
+    "orientation_median",
     "orientation_summary",
     "spread_about",
     "turned_to_neighbours",
@@ -42,7 +43,14 @@ class OrientationSummary:
 
 
 def orientation_summary(quaternions: npt.ArrayLike, point_group: str) -> OrientationSummary:
-    """Geometric median and spread of (k, y, x, 4) orientations.
+    """Geometric median and spread of (k, y, x, 4) orientations."""
+    q = np.asarray(quaternions, np.float64)
+    median = orientation_median(q, point_group)
+    return OrientationSummary(median, spread_about(median, q, point_group))
+
+
+def orientation_median(q: Floats, point_group: str) -> Floats:
+    """(y, x, 4) geometric median of (k, y, x, 4) orientations.
 
     That is the orientation of the least mean disorientation to all samples: unlike their mean it
     stays where most are if one is far off. It is begun at the sample that agrees best with the
@@ -50,7 +58,6 @@ def orientation_summary(quaternions: npt.ArrayLike, point_group: str) -> Orienta
     inverse of its angle (Weiszfeld 1937; on rotations Fletcher et al. 2009, doi:10.1016/
     j.neuroimage.2008.10.052).
     """
-    q = np.asarray(quaternions, np.float64)
     each = q.reshape(len(q), -1, 4)
     median = _most_central(each, point_group)
     for turn in range(ROUNDS if len(q) > 1 else 0):
@@ -61,8 +68,7 @@ def orientation_summary(quaternions: npt.ArrayLike, point_group: str) -> Orienta
         weights = 1 / np.maximum(angles, NEAREST_DEG)
         total = sum(w[:, None] * one for w, (one, _) in zip(weights, near, strict=True))
         median = total / np.linalg.norm(total, axis=-1, keepdims=True)
-    median = median.reshape(q.shape[1:])
-    return OrientationSummary(median, spread_about(median, q, point_group))
+    return median.reshape(q.shape[1:])
 
 
 def spread_about(median: Floats, quaternions: Floats, point_group: str) -> Floats:

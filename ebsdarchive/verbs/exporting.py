@@ -96,7 +96,7 @@ def export(
     is_light = name.startswith("auxiliary/")
     if outlines is not None or oriented is not None or is_light:
         if region is not None or dtype is not None or fill or format is not None:
-            kind = "images" if is_light else "polylines" if outlines else "maps"
+            kind = "images" if is_light else "maps" if outlines is None else "polylines"
             raise ArgumentError(
                 f"{name}: expected no region, fill, dtype or format, which are for patterns, found "
                 f"one; {kind} are exported whole"

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from ebsdarchive.errors import OutputError
-from ebsdarchive.exchange.writing.edax_h5 import write_ang
+from ebsdarchive.exchange.writing.edax_h5 import why_no_ang, write_ang
 from ebsdarchive.exchange.writing.flat import write_nordif_background, write_nordif_settings
 from ebsdarchive.exchange.writing.job import WRITTEN_BY, Job
-from ebsdarchive.exchange.writing.orientations import Oriented
 from ebsdarchive.exchange.writing.record import LISTED, geometry_record
 from ebsdarchive.exchange.writing.registry import WriteFormat
 from ebsdarchive.scan import Scan
@@ -78,19 +77,6 @@ def losses(format_: WriteFormat, scan: Scan) -> tuple[str, ...]:
     if format_.pc == "one" and centre is not None and np.ndim(centre) == 2 and len(centre) > 1:
         lost.append(f"of {len(centre)} projection centres the mean is written")
     return tuple(lost)
-
-
-def why_no_ang(scan: Oriented) -> str | None:
-    """Why there can be no .ang of a scan; None where there can."""
-    if scan.orientations is None:
-        return "there are no orientations"
-    if scan.grid.is_hexagonal:
-        return "orix writes square grids alone"
-    if scan.grid.step_x_um is None or scan.grid.step_y_um is None:
-        return "the step is not known"
-    if scan.grid.n_rows == 1 or scan.grid.n_columns == 1:
-        return "orix writes maps of at least two rows and columns"
-    return None
 
 
 def write_sidecar(path: Path, job: Job, convention: str) -> None:

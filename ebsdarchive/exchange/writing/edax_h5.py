@@ -27,7 +27,7 @@ from ebsdarchive.exchange.writing.orientations import (
 from ebsdarchive.geometry import pc_from_bruker
 from ebsdarchive.scan import Scan
 
-__all__ = ["mean_pc_edax", "write_ang", "write_edax_h5"]
+__all__ = ["mean_pc_edax", "why_no_ang", "write_ang", "write_edax_h5"]
 
 _CELL = ("a", "b", "c", "alpha", "beta", "gamma")
 
@@ -124,6 +124,19 @@ def _write_orientations(data: h5py.Group, phases: h5py.Group, scan: Scan) -> Non
         for letter, number in zip(_CELL, entry.lattice or (), strict=False):
             write_entries(node, {f"Lattice Constant {letter}": np.float32(number)})
         write_entries(node, {"NumberFamilies": np.int32(0)})
+
+
+def why_no_ang(scan: Oriented) -> str | None:
+    """Why `write_ang` cannot write a scan or map; None where it can."""
+    if scan.orientations is None:
+        return "there are no orientations"
+    if scan.grid.is_hexagonal:
+        return "orix writes square grids alone"
+    if scan.grid.step_x_um is None or scan.grid.step_y_um is None:
+        return "the step is not known"
+    if scan.grid.n_rows == 1 or scan.grid.n_columns == 1:
+        return "orix writes maps of at least two rows and columns"
+    return None
 
 
 def write_ang(path: Path, scan: Oriented) -> None:
