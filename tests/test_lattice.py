@@ -258,11 +258,16 @@ def test_auto_takes_what_costs_less_and_says_so(scan):
     assert bool(result.coded.lattice) != sine
 
 
-def test_a_target_takes_the_smallest_of_both_kinds_of_networks(scan, monkeypatch):
-    monkeypatch.setattr("ebsdarchive.neural.fit.SEARCHED_FITS", 3)
+def test_a_target_takes_the_smallest_of_both_kinds_of_networks(scan, monkeypatch, tmp_path):
+    monkeypatch.setattr("ebsdarchive.neural.fit.SEARCHED_FITS", 5)
     flat = fit_field(scan, FitOptions(rank=1)).errors.mae_pct
     target = {"target_mae_pct": 0.9 * flat, "steps": 60}
-    both, sine = (fit_field(scan, FitOptions(network=n, **target)) for n in ("auto", "sine"))
+    both, sine = (
+        fit_field(scan, FitOptions(network=n, **target), checkpoint=tmp_path / n)
+        for n in ("auto", "sine")
+    )
+    # each network has a checkpoint of its own
+    assert not [note for note in both.log["notes"] + sine.log["notes"] if "checkpoint" in note]
     del target["steps"]
     lattice = fit_field(scan, FitOptions(network="lattice", **target))
     assert all(found.log["target_met"] for found in (both, sine, lattice))

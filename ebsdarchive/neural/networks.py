@@ -266,7 +266,8 @@ class NetworkMaker:
         path = None
         if self.checkpoint is not None:
             part = "" if share == 1 else f".{share:g}"
-            path = self.checkpoint.with_name(f"{self.checkpoint.name}.{width}{part}.npz")
+            shape = f"{width}x{len(projection.scale)}"
+            path = self.checkpoint.with_name(f"{self.checkpoint.name}.{shape}{part}.npz")
             self.checkpoints.add(path)
         begin = None if self.start is None else _output_refitted(self.start, xy, projection)
         with self.journal.stage("train") as tick:
